@@ -1,0 +1,93 @@
+//! Applications: the platform's tenants. Endpoints and messages belong to one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ApplicationId;
+use crate::invalid::Invalid;
+use crate::time::Timestamp;
+
+/// The most entries of a metadata map.
+pub const MAX_METADATA: usize = 50;
+
+/// A tenant of the platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Application {
+    /// Its id.
+    pub id: ApplicationId,
+    /// The platform's own name for it, unique in the store.
+    pub uid: Option<String>,
+    /// A name for people.
+    pub name: String,
+    /// The platform's own notes.
+    pub metadata: BTreeMap<String, String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What an application is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewApplication {
+    /// A name for people: 1 to 256 characters.
+    pub name: String,
+    /// The platform's own name for it: 1 to 256 of `a-z A-Z 0-9 - _ .`, unique in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The platform's own notes: at most 50 entries, 4 KiB in all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl NewApplication {
+    /// An application with this name for people.
+    pub fn named(name: impl Into<String>) -> Self {
+        NewApplication { name: name.into(), ..Default::default() }
+    }
+
+    /// Gives it the platform's own name.
+    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+        self.uid = Some(uid.into());
+        self
+    }
+
+    /// Makes the application.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
+        if self.name.is_empty() || self.name.chars().count() > 256 {
+            return Err(Invalid::new("name", "must have 1 to 256 characters"));
+        }
+        validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
+        validate_metadata(&self.metadata)?;
+        let NewApplication { name, uid, metadata } = self;
+        Ok(Application { id, uid, name, metadata, created_at: now, updated_at: now })
+    }
+}
+
+/// A uid has 1 to 256 harmless characters, and does not look like an id.
+pub(crate) fn validate_uid(uid: Option<&str>, prefix: &str) -> Result<(), Invalid> {
+    let Some(uid) = uid else { return Ok(()) };
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if uid.is_empty() || uid.len() > 256 || !uid.bytes().all(harmless) {
+        return Err(Invalid::new("uid", "must have 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
+    }
+    if uid.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')) {
+        return Err(Invalid::new("uid", format!("must not start with {prefix}_, as ids do")));
+    }
+    Ok(())
+}
+
+pub(crate) fn validate_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if metadata.len() > MAX_METADATA || bytes > 4096 {
+        return Err(Invalid::new("metadata", "has at most 50 entries and 4 KiB"));
+    }
+    Ok(())
+}

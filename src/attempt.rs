@@ -1,0 +1,148 @@
+//! Attempts: immutable records of single HTTP requests, and the hints that explain them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::delivery::{DeliveryId, Failure, Outcome, StateKind};
+use crate::id::AttemptId;
+use crate::time::Timestamp;
+
+/// How much of a response body the log keeps: 16 KiB.
+pub const MAX_RESPONSE_BODY: usize = 16 * 1024;
+
+/// One HTTP request and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Its id, which carries its time.
+    pub id: AttemptId,
+    /// Which message, to which endpoint.
+    #[serde(flatten)]
+    pub delivery: DeliveryId,
+    /// Its number among all attempts of the delivery, from 1.
+    pub number: u32,
+    /// The round that it belongs to.
+    pub round: u32,
+    /// What caused it.
+    pub trigger: Trigger,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Where it went.
+    pub url: String,
+    /// The request's headers as they were written; the values of custom headers are redacted.
+    pub request_headers: Vec<(String, String)>,
+    /// What it showed.
+    pub outcome: Outcome,
+    /// The answer, where one came.
+    pub response: Option<Response>,
+    /// How long it took.
+    pub timing: Timing,
+    /// How the delivery stood after it.
+    pub result: StateKind,
+}
+
+/// What caused an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trigger {
+    /// The message was sent.
+    First,
+    /// An earlier attempt of the round failed.
+    Retry,
+    /// A replay opened a new round.
+    Replay,
+    /// `send_test`.
+    Test,
+}
+
+/// A receiver's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, at most 16 KiB of them.
+    pub headers: Vec<(String, String)>,
+    /// The first 16 KiB of its body.
+    #[serde(serialize_with = "lossy")]
+    pub body: Bytes,
+    /// Whether the body had more than is kept, or was not read to its end.
+    pub truncated: bool,
+}
+
+fn lossy<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
+/// How long an attempt took, on a monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timing {
+    /// Microseconds until the response head was complete.
+    pub head_us: Option<u64>,
+    /// Microseconds until the attempt's end.
+    pub total_us: u64,
+}
+
+impl Timing {
+    /// The whole attempt.
+    pub fn total(self) -> Duration {
+        Duration::from_micros(self.total_us)
+    }
+}
+
+impl Attempt {
+    /// Whether it delivered the message.
+    pub fn succeeded(&self) -> bool {
+        self.result == StateKind::Delivered
+    }
+
+    /// What it probably means and what to look at, in plain words; `None` for a success.
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.succeeded() {
+            return None;
+        }
+        hint(self.outcome)
+    }
+}
+
+/// What an outcome probably means, for whoever reads the log.
+pub fn hint(outcome: Outcome) -> Option<&'static str> {
+    Some(match outcome {
+        Outcome::Answered { status, .. } => match status {
+            200..=299 => return None,
+            300..=399 => "the receiver redirects; redirects are not followed: set the endpoint's URL to the final one",
+            400 | 401 | 403 => "the receiver refused it: is the secret the same on both sides, and the clock right?",
+            404 => "the receiver has nothing at this path: is the URL right?",
+            405 => "the receiver does not take POST at this path",
+            408 => "the receiver gave up waiting for the request",
+            410 => "the receiver says it is gone for good: delete or disable the endpoint",
+            413 => "the receiver finds the body too large",
+            415 => "the receiver does not take this content type",
+            429 => "the receiver asks to be called less often",
+            500 => "the receiver's own code failed: its logs will say why",
+            502..=504 => "a proxy in front of the receiver could not reach it in time",
+            _ => "the receiver did not accept it: its logs will say why",
+        },
+        Outcome::Failed(failure) => match failure {
+            Failure::Timeout => "no answer within the time limit: answer first, work afterwards",
+            Failure::Dns => "the host's name does not resolve: is the URL right?",
+            Failure::Refused => "nothing listens at this address and port: is the receiver running?",
+            Failure::Unreachable => "the host cannot be reached: a firewall, or a wrong address",
+            Failure::Tls => "the TLS handshake failed: is the certificate valid for this host, and its chain complete?",
+            Failure::Reset => "the receiver closed the connection before it answered",
+            Failure::Protocol => "what answers at this port does not speak HTTP",
+            Failure::Blocked => "the URL names an address that must not be called; the operator can allow networks",
+            Failure::BlockedAddress => "the host's name leads to an address that must not be called",
+            Failure::Unsendable => {
+                "no request can be made: the endpoint's secret, headers or body mode do not fit the message"
+            }
+            Failure::Lost => "the attempt's end was not recorded; the receiver may have got it",
+            Failure::Panicked => "the sender failed in this attempt; its log has the details",
+            Failure::Damaged => "the stored message is damaged and was set aside",
+        },
+    })
+}

@@ -1,0 +1,545 @@
+//! Endpoints: where an application's messages go, with what filters, keys and overrides of the profile.
+//!
+//! Invariant: an [`Endpoint`] that exists has passed every check that needs no network.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
+
+use crate::application::{validate_metadata, validate_uid};
+use crate::id::{ApplicationId, EndpointId};
+use crate::invalid::Invalid;
+use crate::message::{validate_channel, validate_event_type};
+use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
+use crate::retry::RetrySettings;
+use crate::secret::Secret;
+use crate::signature;
+use crate::time::Timestamp;
+
+/// The most event types of an endpoint.
+pub const MAX_EVENT_TYPES: usize = 200;
+/// The most channels of an endpoint.
+pub const MAX_CHANNELS: usize = 100;
+/// The most custom headers of an endpoint.
+pub const MAX_HEADERS: usize = 32;
+/// The most bytes of an endpoint's custom headers, names and values together.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// The longest URL.
+pub const MAX_URL: usize = 2048;
+/// The most keys of an endpoint that sign at the same time.
+pub const MAX_KEYS: usize = 10;
+
+/// Where an application's messages go.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// The application that it belongs to.
+    pub application: ApplicationId,
+    /// What the caller set.
+    #[serde(flatten)]
+    pub settings: EndpointSettings,
+    /// The signing keys, newest first. Never shown.
+    #[serde(skip)]
+    pub keys: Vec<SigningKey>,
+    /// Whether and why it gets nothing.
+    pub status: EndpointStatus,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Whether an endpoint gets messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EndpointStatus {
+    /// It gets what its filters let through.
+    Enabled,
+    /// New messages make no delivery to it, and what waited was canceled.
+    Disabled {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It is gone; its log remains until retention ends it.
+    Deleted {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// One signing key of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// The secret, in the profile's form.
+    pub secret: Secret,
+    /// When it stops signing; `None` for the newest key.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a caller can set on an endpoint. The JSON form is camelCase and every member but `url` is optional.
+///
+/// ```
+/// let endpoint: ringback::EndpointSettings = serde_json::from_str(
+///     r#"{"url": "https://api.acme.example/hooks", "profile": "levrage", "retry": {"alsoOn": [429]}}"#,
+/// )?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointSettings {
+    /// Where requests go: https, at most 2,048 bytes, without user or password.
+    pub url: String,
+    /// The platform's own name for it, unique in its application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// A note for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The vendor's way of sending: a built-in profile's name, or a profile. Default: `svix`.
+    #[serde(default)]
+    pub profile: ProfileChoice,
+    /// In place of the profile's body mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<BodyMode>,
+    /// In place of the profile's time limit of one attempt, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Over the profile's retry policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySettings>,
+    /// How many requests may be on their way to it at once: 1 to 1,024. Default: `Config::max_in_flight_per_endpoint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// The event types it takes, exact or ending in `.*`. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_types: Vec<String>,
+    /// The channels it listens to. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// Headers that every request to it carries. Their values are secrets: no output shows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<CustomHeader>,
+    /// The platform's own notes: at most 50 entries, 4 KiB in all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A header that every request to an endpoint carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomHeader {
+    /// The name: a token by RFC 9110, none of the reserved ones.
+    pub name: String,
+    /// The value: printable.
+    pub value: Secret,
+}
+
+/// A built-in profile by name, or a profile of the caller's own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ProfileChoice {
+    /// A built-in profile's name.
+    Named(String),
+    /// A profile written out.
+    Custom(Box<Profile>),
+}
+
+// By hand, so that an error in a written-out profile names the member and not "no variant fits".
+impl<'de> Deserialize<'de> for ProfileChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrProfile;
+        impl<'de> Visitor<'de> for NameOrProfile {
+            type Value = ProfileChoice;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a profile's name or a profile")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<ProfileChoice, E> {
+                Ok(name.into())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileChoice, A::Error> {
+                Profile::deserialize(MapAccessDeserializer::new(map)).map(ProfileChoice::from)
+            }
+        }
+        deserializer.deserialize_any(NameOrProfile)
+    }
+}
+
+impl Default for ProfileChoice {
+    fn default() -> Self {
+        ProfileChoice::Named("svix".into())
+    }
+}
+
+impl From<&str> for ProfileChoice {
+    fn from(name: &str) -> Self {
+        ProfileChoice::Named(name.to_owned())
+    }
+}
+
+impl From<Profile> for ProfileChoice {
+    fn from(profile: Profile) -> Self {
+        ProfileChoice::Custom(Box::new(profile))
+    }
+}
+
+/// What an endpoint is made from: its settings and, where the caller has one, its secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEndpoint {
+    pub(crate) settings: EndpointSettings,
+    pub(crate) secret: Option<Secret>,
+}
+
+impl From<EndpointSettings> for NewEndpoint {
+    fn from(settings: EndpointSettings) -> Self {
+        NewEndpoint { settings, secret: None }
+    }
+}
+
+impl NewEndpoint {
+    /// An endpoint at this URL, with the `svix` profile.
+    pub fn at(url: impl Into<String>) -> Self {
+        NewEndpoint { settings: EndpointSettings::at(url), secret: None }
+    }
+
+    /// The vendor's way of sending: a built-in profile's name, or a [`Profile`].
+    pub fn profile(mut self, profile: impl Into<ProfileChoice>) -> Self {
+        self.settings.profile = profile.into();
+        self
+    }
+
+    /// The secret to sign with, in the profile's form. Default: one is made where the profile says so.
+    pub fn secret(mut self, secret: impl Into<Secret>) -> Self {
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// Adds an event type that it takes, exact or ending in `.*`.
+    pub fn event_type(mut self, name: impl Into<String>) -> Self {
+        self.settings.event_types.push(name.into());
+        self
+    }
+
+    /// Adds a channel that it listens to.
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.settings.channels.push(channel.into());
+        self
+    }
+
+    /// Adds a header that every request to it carries.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.settings.headers.push(CustomHeader { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// The platform's own name for it.
+    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+        self.settings.uid = Some(uid.into());
+        self
+    }
+
+    /// In place of the profile's body mode.
+    pub fn body(mut self, body: BodyMode) -> Self {
+        self.settings.body = Some(body);
+        self
+    }
+
+    /// In place of the profile's time limit of one attempt: 1 ms to 5 minutes.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// In place of the profile's retry policy.
+    pub fn retry(mut self, retry: impl Into<RetrySettings>) -> Self {
+        self.settings.retry = Some(retry.into());
+        self
+    }
+
+    /// How many requests may be on their way to it at once: 1 to 1,024.
+    pub fn max_in_flight(mut self, most: u32) -> Self {
+        self.settings.max_in_flight = Some(most);
+        self
+    }
+}
+
+impl EndpointSettings {
+    /// Settings for this URL, with the `svix` profile.
+    pub fn at(url: impl Into<String>) -> Self {
+        EndpointSettings {
+            url: url.into(),
+            uid: None,
+            description: String::new(),
+            profile: ProfileChoice::default(),
+            body: None,
+            timeout_ms: None,
+            retry: None,
+            max_in_flight: None,
+            event_types: Vec::new(),
+            channels: Vec::new(),
+            headers: Vec::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// The profile with this endpoint's overrides applied.
+    ///
+    /// # Errors
+    /// An unknown name, an override out of its range, or a custom profile that is not valid.
+    pub fn resolve_profile(&self) -> Result<Profile, Invalid> {
+        let mut profile = match &self.profile {
+            ProfileChoice::Named(name) => Profile::builtin(name).ok_or_else(|| {
+                let known = Profile::BUILTIN.join(", ");
+                Invalid::new("profile", format!("unknown profile `{}`; built in are {known}", name.escape_debug()))
+            })?,
+            ProfileChoice::Custom(profile) => {
+                profile.validate()?;
+                (**profile).clone()
+            }
+        };
+        if let Some(body) = self.body {
+            profile.body = body;
+        }
+        if let Some(timeout) = self.timeout_ms {
+            validate_timeout("timeoutMs", timeout)?;
+            profile.timeout_ms = timeout;
+        }
+        if let Some(retry) = &self.retry {
+            profile.retry = retry.over(&profile.retry)?;
+        }
+        Ok(profile)
+    }
+
+    /// Checks everything but the URL's address, which is the egress policy's to judge.
+    pub(crate) fn validate(&self) -> Result<(Url, Profile), Invalid> {
+        let url = parse_url(&self.url)?;
+        let profile = self.resolve_profile()?;
+        validate_uid(self.uid.as_deref(), EndpointId::PREFIX)?;
+        validate_metadata(&self.metadata)?;
+        if self.description.len() > 1024 {
+            return Err(Invalid::new("description", "has at most 1,024 bytes"));
+        }
+        if self.max_in_flight.is_some_and(|most| !(1..=1024).contains(&most)) {
+            return Err(Invalid::new("maxInFlight", "must be between 1 and 1,024"));
+        }
+        if profile.event_types_required && self.event_types.is_empty() {
+            return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
+        }
+        if self.event_types.len() > MAX_EVENT_TYPES {
+            return Err(Invalid::new("eventTypes", "has at most 200 event types"));
+        }
+        for name in &self.event_types {
+            validate_event_type("eventTypes", name.strip_suffix(".*").unwrap_or(name))?;
+        }
+        if self.channels.len() > MAX_CHANNELS {
+            return Err(Invalid::new("channels", "has at most 100 channels"));
+        }
+        self.channels.iter().try_for_each(|channel| validate_channel(channel))?;
+        validate_headers(&self.headers, &profile)?;
+        Ok((url, profile))
+    }
+}
+
+/// Reads an endpoint's URL. The checks here need no policy: form, length, no user, no fragment.
+fn parse_url(text: &str) -> Result<Url, Invalid> {
+    let invalid = |problem: &'static str| Invalid::new("url", problem);
+    if text.len() > MAX_URL {
+        return Err(invalid("has at most 2,048 bytes"));
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) || text.contains('\\') {
+        return Err(invalid("must have no space, control character or backslash"));
+    }
+    let url = Url::parse(text).map_err(|_| invalid("is not a URL, such as https://api.acme.example/hooks"))?;
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(invalid("must start with https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("must have no user or password; use a header"));
+    }
+    if url.fragment().is_some() {
+        return Err(invalid("must have no fragment (#…)"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("must have a host"));
+    }
+    Ok(url)
+}
+
+/// Header names that belong to the transport, to signatures, or to nobody's tenant.
+fn is_reserved(name: &str, profile: &Profile) -> bool {
+    const NAMES: [&str; 14] = [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "expect",
+        "forwarded",
+        "cookie",
+        "metadata",
+        "metadata-flavor",
+    ];
+    const PREFIXES: [&str; 6] =
+        ["proxy-", "x-forwarded-", "webhook-", "svix-", "x-aws-ec2-metadata-token", "x-google-metadata"];
+    let name = name.to_ascii_lowercase();
+    NAMES.contains(&name.as_str())
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || profile.signing.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&name))
+}
+
+fn validate_headers(headers: &[CustomHeader], profile: &Profile) -> Result<(), Invalid> {
+    let invalid = |problem: String| Invalid::new("headers", problem);
+    if headers.len() > MAX_HEADERS {
+        return Err(invalid("has at most 32 headers".into()));
+    }
+    let bytes: usize = headers.iter().map(|header| header.name.len() + header.value.expose().len()).sum();
+    if bytes > MAX_HEADER_BYTES {
+        return Err(invalid("have at most 16 KiB in all".into()));
+    }
+    for (place, header) in headers.iter().enumerate() {
+        let shown = header.name.escape_debug();
+        if http::HeaderName::from_bytes(header.name.as_bytes()).is_err() {
+            return Err(invalid(format!("`{shown}` is not a header name")));
+        }
+        if header.value.expose().bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+            return Err(invalid(format!("the value of `{shown}` must be printable ASCII, without a line break")));
+        }
+        if is_reserved(&header.name, profile) {
+            return Err(invalid(format!("`{shown}` is reserved")));
+        }
+        if headers[..place].iter().any(|other| other.name.eq_ignore_ascii_case(&header.name)) {
+            return Err(invalid(format!("`{shown}` stands twice")));
+        }
+    }
+    Ok(())
+}
+
+/// The keys of a new endpoint: the caller's secret, one made from `random`, or none, as the profile says.
+pub(crate) fn first_keys(
+    profile: &Profile,
+    given: Option<Secret>,
+    random: [u8; 32],
+) -> Result<Vec<SigningKey>, Invalid> {
+    let secret = match (given, profile.signing.secret) {
+        (Some(secret), _) => {
+            signature::validate_secret(profile, &secret)?;
+            Some(secret)
+        }
+        (None, SecretRule::Generated) => signature::secret_from(profile, random),
+        (None, SecretRule::Required) => {
+            return Err(Invalid::new("secret", format!("the profile {} needs one", profile.name)));
+        }
+        (None, SecretRule::Optional | SecretRule::None) => None,
+    };
+    Ok(secret.map(|secret| SigningKey { secret, expires_at: None }).into_iter().collect())
+}
+
+impl Endpoint {
+    /// Whether new messages make deliveries to it.
+    pub fn is_enabled(&self) -> bool {
+        self.status == EndpointStatus::Enabled
+    }
+
+    /// The secrets that sign at this time, newest first.
+    pub(crate) fn active_secrets(&self, now: Timestamp) -> Vec<Secret> {
+        let active = |key: &&SigningKey| key.expires_at.is_none_or(|end| now < end);
+        self.keys.iter().filter(active).map(|key| key.secret.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(settings: EndpointSettings) -> String {
+        settings.validate().unwrap_err().field().to_owned()
+    }
+
+    fn with_headers(headers: &[(&str, &str)]) -> EndpointSettings {
+        let header = |(name, value): &(&str, &str)| CustomHeader { name: (*name).into(), value: (*value).into() };
+        EndpointSettings { headers: headers.iter().map(header).collect(), ..EndpointSettings::at("https://a.example/") }
+    }
+
+    #[test]
+    fn urls_that_no_request_should_go_to_are_refused() {
+        let long = format!("https://a.example/{}", "x".repeat(MAX_URL));
+        for url in [
+            "",
+            "a.example",
+            "ftp://a.example/",
+            "https://",
+            "https://user@a.example/",
+            "https://u:p@a.example/",
+            "https://a.example/#x",
+            "https://a.example\\@b.example/",
+            "https://a.example/\r\nX: y",
+            " https://a.example/",
+            &long,
+        ] {
+            assert_eq!(refused(EndpointSettings::at(url)), "url", "{url:?}");
+        }
+    }
+
+    #[test]
+    fn headers_that_could_forge_a_request_are_refused() {
+        for headers in [
+            &[("X-A", "1\r\nX-B: 2")][..],
+            &[("X A", "1")],
+            &[("", "1")],
+            &[("Host", "b.example")],
+            &[("Svix-Signature", "v1,forged")],
+            &[("WEBHOOK-ID", "1")],
+            &[("X-Forwarded-For", "1")],
+            &[("Proxy-Authorization", "1")],
+            &[("Metadata-Flavor", "Google")],
+            &[("X-A", "1"), ("x-a", "2")],
+            &[("X-A", "\u{e9}")],
+        ] {
+            assert_eq!(refused(with_headers(headers)), "headers", "{headers:?}");
+        }
+        assert!(with_headers(&[("Authorization", "Bearer t"), ("X-Client-ID", "c")]).validate().is_ok());
+        let levrage = EndpointSettings { profile: "levrage".into(), ..with_headers(&[("x-levrage-signature", "0")]) };
+        assert_eq!(refused(levrage), "headers");
+    }
+
+    #[test]
+    fn each_other_field_out_of_its_range_is_named() {
+        let base = || EndpointSettings::at("https://a.example/");
+        let cases = [
+            (EndpointSettings { profile: "hooli".into(), ..base() }, "profile"),
+            (EndpointSettings { profile: "subverse".into(), ..base() }, "eventTypes"),
+            (EndpointSettings { event_types: vec!["a..b".into()], ..base() }, "eventTypes"),
+            (EndpointSettings { event_types: vec!["*".into()], ..base() }, "eventTypes"),
+            (EndpointSettings { channels: vec!["agent:".into()], ..base() }, "channels"),
+            (EndpointSettings { channels: vec!["c".into(); 101], ..base() }, "channels"),
+            (EndpointSettings { uid: Some("ep_1".into()), ..base() }, "uid"),
+            (EndpointSettings { timeout_ms: Some(300_001), ..base() }, "timeoutMs"),
+            (EndpointSettings { max_in_flight: Some(0), ..base() }, "maxInFlight"),
+            (
+                EndpointSettings { retry: Some(RetrySettings { jitter: Some(2.0), ..Default::default() }), ..base() },
+                "retry.jitter",
+            ),
+        ];
+        for (settings, field) in cases {
+            assert_eq!(refused(settings), field);
+        }
+    }
+
+    #[test]
+    fn a_header_value_is_in_no_output() {
+        let settings = with_headers(&[("Authorization", "Bearer canary")]);
+        let shown = format!("{settings:?}{}", serde_json::to_string(&settings).unwrap());
+        assert!(!shown.contains("canary"));
+    }
+}

@@ -1,0 +1,51 @@
+//! What can go wrong for a caller of the library.
+
+use crate::id::MessageId;
+use crate::invalid::Invalid;
+use crate::store;
+
+/// Why a call did not do what it was asked. Unless a variant says otherwise, nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field's value cannot be taken: correct it.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// There is no such application, endpoint, message, delivery or job, or it belongs to another application.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The `uid` belongs to another application or endpoint: choose another.
+    #[error("the uid {0} is taken")]
+    UidTaken(String),
+    /// The `eventId` was used before in this application: the event was sent already, as this message.
+    #[error("the event id was used before, by {0}")]
+    EventIdTaken(MessageId),
+    /// The idempotency key was used before with another content: use a new key for another message.
+    #[error("the idempotency key was used before with another content")]
+    IdempotencyConflict,
+    /// The delivery is being attempted right now, or the record was changed at the same time: try again.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// There is no room for more: try again later. Nothing was accepted.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
+    /// The store cannot be opened, or cannot write now. Nothing was accepted; it goes on by itself when it can write.
+    #[error(transparent)]
+    Storage(store::Error),
+    /// `shutdown` has been called.
+    #[error("ringback has been shut down")]
+    Closed,
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Overloaded(what) => Error::Overloaded(what),
+            store::Error::Closed => Error::Closed,
+            error @ (store::Error::Unavailable(_)
+            | store::Error::Locked { .. }
+            | store::Error::NewerFormat { .. }
+            | store::Error::Open { .. }) => Error::Storage(error),
+        }
+    }
+}

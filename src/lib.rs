@@ -1,0 +1,47 @@
+//! A durable webhook sender to embed in a platform.
+
+// values
+mod application;
+mod attempt;
+mod body;
+mod endpoint;
+mod id;
+mod invalid;
+mod message;
+pub mod profile;
+mod secret;
+pub mod signature;
+mod time;
+
+// decisions
+mod delivery;
+mod fanout;
+mod health;
+mod retry;
+
+// port
+pub mod clock;
+pub mod store;
+pub mod transport;
+
+// adapters
+mod random;
+
+// front
+mod error;
+
+pub use application::{Application, NewApplication};
+pub use attempt::{Attempt, Response, Timing, Trigger, hint};
+pub use delivery::{
+    CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, next,
+};
+pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use error::Error;
+pub use fanout::route;
+pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId};
+pub use invalid::Invalid;
+pub use message::{Message, NewMessage, NoRoute, Routing};
+pub use profile::Profile;
+pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
+pub use secret::Secret;
+pub use time::{NotATimestamp, Timestamp};

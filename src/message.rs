@@ -1,0 +1,201 @@
+//! Messages: what happened, as the platform told it.
+//!
+//! Invariants: a [`Message`] that exists is a valid one; its payload's bytes, its id and its time never change.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::id::{ApplicationId, EndpointId, MessageId};
+use crate::invalid::Invalid;
+use crate::time::Timestamp;
+
+/// The most channels of one message.
+pub const MAX_CHANNELS: usize = 20;
+
+/// What a caller sends: an event type, a payload, and what routes and identifies it.
+///
+/// ```
+/// let message = ringback::NewMessage::bytes("call.completed", r#"{"callId":"call_1"}"#)
+///     .event_id("call_1-completed")
+///     .channel("agent:agent_123");
+/// # let _ = message;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    pub(crate) event_type: Cow<'static, str>,
+    pub(crate) payload: Bytes,
+    pub(crate) event_id: Option<String>,
+    pub(crate) channels: Vec<String>,
+    pub(crate) occurred_at: Option<Timestamp>,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl NewMessage {
+    /// A message whose payload is these bytes. They are what is signed and sent, unchanged.
+    pub fn bytes(event_type: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
+        NewMessage {
+            event_type: event_type.into(),
+            payload: payload.into(),
+            event_id: None,
+            channels: Vec::new(),
+            occurred_at: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// A message whose payload is this JSON value.
+    pub fn value(event_type: impl Into<Cow<'static, str>>, payload: &serde_json::Value) -> Self {
+        NewMessage::bytes(event_type, payload.to_string())
+    }
+
+    /// A message whose payload is this value's JSON form.
+    ///
+    /// # Errors
+    /// The value has no JSON form (a map whose keys are not texts, for example).
+    pub fn json<T: Serialize + ?Sized>(event_type: impl Into<Cow<'static, str>>, payload: &T) -> Result<Self, Invalid> {
+        let bytes = serde_json::to_vec(payload).map_err(|error| Invalid::new("payload", error.to_string()))?;
+        Ok(NewMessage::bytes(event_type, bytes))
+    }
+
+    /// The caller's own id of the event: 1 to 256 printable characters, unique per application while the message lives.
+    pub fn event_id(mut self, id: impl Into<String>) -> Self {
+        self.event_id = Some(id.into());
+        self
+    }
+
+    /// Adds a channel (`eu`) or one with a dimension (`agent:agent_123`): at most 20, each 1 to 128 of
+    /// `a-z A-Z 0-9 - _ . :`.
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.channels.push(channel.into());
+        self
+    }
+
+    /// When it happened. Default: when the message is accepted. Envelopes carry it.
+    pub fn occurred_at(mut self, time: Timestamp) -> Self {
+        self.occurred_at = Some(time);
+        self
+    }
+
+    /// A key under which a repeated send is answered with the first one's result: 1 to 256 printable characters.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn validate(&self, max_payload: usize) -> Result<(), Invalid> {
+        validate_event_type("eventType", &self.event_type)?;
+        if self.payload.len() > max_payload {
+            return Err(Invalid::new(
+                "payload",
+                format!("has {} bytes; the limit is {max_payload}", self.payload.len()),
+            ));
+        }
+        if self.channels.len() > MAX_CHANNELS {
+            return Err(Invalid::new("channels", "has at most 20 channels"));
+        }
+        self.channels.iter().try_for_each(|channel| validate_channel(channel))?;
+        for (field, text) in [("eventId", &self.event_id), ("idempotencyKey", &self.idempotency_key)] {
+            let Some(text) = text else { continue };
+            if text.is_empty() || text.len() > 256 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+                return Err(Invalid::new(field, "must have 1 to 256 printable ASCII characters"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Message {
+    /// Its id, the same on every attempt.
+    pub id: MessageId,
+    /// The application that it belongs to.
+    pub application: ApplicationId,
+    /// What happened.
+    pub event_type: String,
+    /// The payload, as it was given.
+    #[serde(serialize_with = "payload_as_json")]
+    pub payload: Bytes,
+    /// Whether the payload is JSON. Sent as `application/json` if it is, else as `application/octet-stream`.
+    pub json: bool,
+    /// The caller's own id of the event.
+    pub event_id: Option<String>,
+    /// What endpoints may filter by.
+    pub channels: Vec<String>,
+    /// The message's time in envelopes: when it happened, else when it was accepted.
+    pub occurred_at: Timestamp,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Whether it is an example sent by `send_test`.
+    pub test: bool,
+    /// Where it goes.
+    pub routing: Routing,
+}
+
+/// JSON stands in JSON output as it is; other bytes as a text, with what is not UTF-8 replaced.
+fn payload_as_json<S: Serializer>(payload: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_slice::<serde_json::Value>(payload) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => serializer.serialize_str(&String::from_utf8_lossy(payload)),
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Routing {
+    /// One delivery to each of these endpoints.
+    To(Vec<EndpointId>),
+    /// No endpoint wanted it, and why.
+    Nowhere(NoRoute),
+}
+
+/// Why a message matched no endpoint: the furthest that any of them got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NoRoute {
+    /// The application has no endpoints.
+    NoEndpoints,
+    /// All of its endpoints are disabled.
+    AllDisabled,
+    /// None that is enabled takes this event type.
+    EventTypeNotWanted,
+    /// None that takes the event type listens to these channels.
+    ChannelsNotWanted,
+}
+
+impl NoRoute {
+    /// The reason in plain words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            NoRoute::NoEndpoints => "the application has no endpoints",
+            NoRoute::AllDisabled => "all endpoints of the application are disabled",
+            NoRoute::EventTypeNotWanted => "no enabled endpoint takes this event type",
+            NoRoute::ChannelsNotWanted => "no endpoint that takes this event type listens to its channels",
+        }
+    }
+}
+
+/// An event type is a dotted name.
+pub(crate) fn validate_event_type(field: &'static str, name: &str) -> Result<(), Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let dots_part_words = !name.starts_with('.') && !name.ends_with('.') && !name.contains("..");
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(allowed) || !dots_part_words {
+        return Err(Invalid::new(field, "must be a dotted name of 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
+    }
+    Ok(())
+}
+
+/// A channel is a name, or a dimension, a colon and a name.
+pub(crate) fn validate_channel(channel: &str) -> Result<(), Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let halves_named = !channel.starts_with(':') && !channel.ends_with(':');
+    if channel.is_empty() || channel.len() > 128 || !channel.bytes().all(allowed) || !halves_named {
+        return Err(Invalid::new("channels", "each has 1 to 128 characters of a-z, A-Z, 0-9, -, _, . and :"));
+    }
+    Ok(())
+}

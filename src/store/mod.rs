@@ -1,0 +1,473 @@
+//! The store port: the trait that every store implements, and its written contract.
+//!
+//! A store keeps messages, deliveries, attempts and a few kinds of records. It decides nothing: fairness,
+//! caps, retries and routing are the engine's. `tests/conformance.rs` runs the same suite over every store.
+//!
+//! # The contract
+//!
+//! - `Ok` from a write means on stable storage (the memory store's process is its stable storage).
+//! - A write is atomic per message: an enqueued message, its deliveries, its event id and its idempotency
+//!   record exist together or not at all; a settlement's attempt and next state likewise; a replay and the
+//!   record that goes with it; the records of one `put`. A batch may be split between messages.
+//! - A write that answers an [`Error`] has changed nothing that a caller can rely on: it may be repeated.
+//! - A waiting delivery is claimed by one lease at a time. A lease that ran out is claimed again, marked as
+//!   lost, and the older lease then settles nothing.
+//! - No claim on a lane whose endpoint's record is inactive.
+//! - After a reopen every delivery that had not ended is waiting, with the progress last settled.
+
+pub mod memory;
+#[cfg(feature = "sled")]
+pub mod sled;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::attempt::Attempt;
+use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::Message;
+use crate::time::Timestamp;
+
+/// What a store's methods return.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The most items of a page.
+pub const MAX_PAGE: usize = 250;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It has no room for more: try again later. Nothing was stored.
+    #[error("the store is full: {0}")]
+    Overloaded(String),
+    /// It cannot write now (a full disk, an I/O error); it goes on by itself when it can. Nothing was acknowledged.
+    #[error("the store cannot write: {0}")]
+    Unavailable(String),
+    /// It has been closed.
+    #[error("the store is closed")]
+    Closed,
+    /// Another process holds the folder.
+    #[error("{folder} is in use by {holder}; stop it first, or use another folder")]
+    Locked {
+        /// The folder.
+        folder: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The folder was written by a newer version; it was not touched.
+    #[error("{folder} has format {found}, this version reads up to {known}: use a newer version of ringback")]
+    NewerFormat {
+        /// The folder.
+        folder: String,
+        /// The format found.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The folder cannot be opened.
+    #[error("cannot open {folder}: {problem}")]
+    Open {
+        /// The folder.
+        folder: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+/// A message to store, with a delivery for each endpoint that its routing names.
+#[derive(Debug, Clone)]
+pub struct Enqueue {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The endpoint list that it was routed over: refused as stale if that record's version has moved.
+    pub routed_over: Option<(RecordKey, u64)>,
+    /// Under which key a repetition is answered with this message.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A caller's idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: String,
+    /// A digest of what was sent under it.
+    pub digest: [u8; 32],
+    /// When the key is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a message that was to be enqueued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is stored.
+    Stored,
+    /// Its idempotency key was used before with the same content, for this message; nothing was stored.
+    Repeated(MessageId),
+    /// Its idempotency key was used before with other content; nothing was stored.
+    IdempotencyConflict,
+    /// Its event id was used before, by this message; nothing was stored.
+    EventIdTaken(MessageId),
+    /// The endpoint list moved since it was routed; nothing was stored.
+    Stale,
+}
+
+/// Guards a lease against an older one of the same delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fence {
+    /// Raised durably each time a store is opened.
+    pub epoch: u64,
+    /// Counts the leases of an epoch.
+    pub counter: u64,
+}
+
+/// A claimed delivery: the right to attempt it, until a time.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped blocks its delivery until it runs out"]
+pub struct Lease {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// What has been tried before.
+    pub progress: Progress,
+    /// The message, where the store has it at hand; otherwise [`Store::message`] reads it.
+    pub message: Option<Arc<Message>>,
+    /// Guards the settlement.
+    pub fence: Fence,
+    /// Whether an earlier lease of it ran out: that attempt's end was not recorded.
+    pub lost: bool,
+}
+
+/// The end of a lease: what was tried, and how the delivery stands now.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The lease that ends.
+    pub lease: Lease,
+    /// What was tried; `None` gives the delivery back untried.
+    pub attempt: Option<Attempt>,
+    /// How the delivery stands now: anything but leased.
+    pub state: State,
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is stored.
+    Done,
+    /// The lease had run out or was of an earlier epoch: nothing was stored.
+    Stale,
+}
+
+/// Lanes with something due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueLanes {
+    /// Lanes with a claimable delivery, in order.
+    pub lanes: Vec<Lane>,
+    /// Whether lanes beyond the last one may be due as well.
+    pub more: bool,
+    /// When the next delivery that is not due yet will be, over all lanes.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What became of a delivery that was to be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replayed {
+    /// A new round is open; it is due now.
+    Reopened,
+    /// It was waiting; now it is due at once.
+    Hastened,
+    /// An attempt is on its way; nothing changed.
+    InFlight,
+    /// There is no such delivery, or its message is gone; nothing changed.
+    NotFound,
+}
+
+/// What to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// At most `limit` waiting deliveries of a lane.
+    Lane {
+        /// The lane.
+        lane: Lane,
+        /// How many at most.
+        limit: usize,
+    },
+    /// This delivery, if it waits.
+    Delivery(DeliveryId),
+}
+
+/// One page of a longer list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts, if there is more.
+    pub next: Option<C>,
+}
+
+/// Which messages of an application, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageQuery {
+    /// Accepted at or after this time.
+    pub since: Option<Timestamp>,
+    /// Accepted before this time.
+    pub until: Option<Timestamp>,
+    /// Of this event type.
+    pub event_type: Option<String>,
+    /// Only those that matched no endpoint.
+    pub unrouted: bool,
+    /// Only those older than this one: the cursor.
+    pub before: Option<MessageId>,
+    /// How many at most: 1 to 250.
+    pub limit: usize,
+}
+
+/// Which attempts of an application, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttemptQuery {
+    /// To this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Of this message.
+    pub message: Option<MessageId>,
+    /// With this result.
+    pub status: Option<AttemptStatus>,
+    /// Started at or after this time.
+    pub since: Option<Timestamp>,
+    /// Started before this time.
+    pub until: Option<Timestamp>,
+    /// Only those older than this one: the cursor.
+    pub before: Option<AttemptId>,
+    /// How many at most: 1 to 250.
+    pub limit: usize,
+}
+
+/// A filter over attempts' results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptStatus {
+    /// Those that delivered.
+    Succeeded,
+    /// Those that did not.
+    Failed,
+    /// Those that were answered with this status.
+    Code(u16),
+    /// Those that were answered with a status of this class (4 is 400 to 499).
+    Class(u16),
+    /// Those that got no answer.
+    NoAnswer,
+}
+
+impl AttemptStatus {
+    /// Whether an attempt passes the filter.
+    pub fn fits(self, attempt: &Attempt) -> bool {
+        use crate::delivery::Outcome;
+        let code = match attempt.outcome {
+            Outcome::Answered { status, .. } => Some(status),
+            Outcome::Failed(_) => None,
+        };
+        match self {
+            AttemptStatus::Succeeded => attempt.succeeded(),
+            AttemptStatus::Failed => !attempt.succeeded(),
+            AttemptStatus::Code(wanted) => code == Some(wanted),
+            AttemptStatus::Class(class) => code.is_some_and(|code| code / 100 == class),
+            AttemptStatus::NoAnswer => code.is_none(),
+        }
+    }
+}
+
+/// Which dead letters of an application, ordered by endpoint and then by message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadQuery {
+    /// To this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Whose message was accepted at or after this time.
+    pub since: Option<Timestamp>,
+    /// Whose message was accepted before this time.
+    pub until: Option<Timestamp>,
+    /// Only those after this one: the cursor.
+    pub after: Option<(EndpointId, MessageId)>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// The kinds of records. A new kind never widens the trait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// An application, under its id.
+    Application,
+    /// An application's uid, naming its id.
+    ApplicationUid,
+    /// An endpoint, under its id. Its lane is open while the record is active.
+    Endpoint,
+    /// An endpoint's uid, naming its id.
+    EndpointUid,
+    /// Moves whenever an endpoint of the application changes.
+    EndpointList,
+    /// A replay job, under its id.
+    ReplayJob,
+}
+
+/// Names a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// Its kind.
+    pub kind: RecordKind,
+    /// The application that it belongs to; `None` for the whole store's.
+    pub application: Option<ApplicationId>,
+    /// Its name within those: at most 256 bytes.
+    pub key: Vec<u8>,
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub key: RecordKey,
+    /// 1 when it is made, and one more with each change.
+    pub version: u64,
+    /// For an endpoint: whether its lane is open.
+    pub active: bool,
+    /// Its content.
+    pub value: Bytes,
+}
+
+/// A change of a record, made only if its version is the expected one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// Its name.
+    pub key: RecordKey,
+    /// The version it must have; 0 if it must not exist.
+    pub expected: u64,
+    /// For an endpoint: whether its lane is open.
+    pub active: bool,
+    /// Its new content; `None` removes it.
+    pub value: Option<Bytes>,
+}
+
+/// What retention may remove, and where it goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prune {
+    /// The time now: idempotency keys that have not expired keep their message.
+    pub now: Timestamp,
+    /// Messages whose every delivery succeeded (or that went nowhere) go if accepted before this time.
+    pub delivered_before: Timestamp,
+    /// Messages with a dead or canceled delivery go if accepted before this time.
+    pub ended_before: Timestamp,
+    /// Where the last call stopped.
+    pub after: Option<(ApplicationId, MessageId)>,
+    /// How many messages to look at, at most.
+    pub limit: usize,
+}
+
+/// What retention removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many messages, with their deliveries and attempts.
+    pub removed: usize,
+    /// Where to go on; `None` at the end.
+    pub next: Option<(ApplicationId, MessageId)>,
+}
+
+/// How a store is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Deliveries that have not ended.
+    pub open: u64,
+    /// The payload bytes of those, each delivery counting its message's.
+    pub open_bytes: u64,
+    /// Deliveries that are leased now.
+    pub leased: u64,
+    /// Bytes on disk; 0 where there is no disk.
+    pub disk_bytes: u64,
+    /// Damaged records that were set aside since it was opened.
+    pub damaged: u64,
+    /// Why it cannot write, if it cannot.
+    pub failed: Option<String>,
+    /// What an operator should look at; empty if all is well.
+    pub warnings: Vec<String>,
+}
+
+/// A durable queue, log and record keeper. See the [module](self) for the contract.
+pub trait Store: Send + Sync + 'static {
+    /// Stores messages with their deliveries. One result a message, in order.
+    fn enqueue(&self, batch: Vec<Enqueue>) -> Answer<'_, Vec<Enqueued>>;
+
+    /// Lanes with a claimable delivery at `now`, at most `limit`, in order, starting after `after`.
+    /// Leases that have run out count as claimable.
+    fn due_lanes(&self, now: Timestamp, after: Option<Lane>, limit: usize) -> Answer<'_, DueLanes>;
+
+    /// Leases at most the given number of due deliveries from each lane, until `until`. It may give fewer
+    /// although more are due; the [bell](Store::bell) rings when they can be claimed.
+    fn claim(&self, now: Timestamp, wanted: Vec<(Lane, usize)>, until: Timestamp) -> Answer<'_, Vec<Lease>>;
+
+    /// Ends leases. One result a settlement, in order.
+    ///
+    /// After an [`Error`] the same settlements may be given again: the leases stay live.
+    fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>>;
+
+    /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now`. `record` is
+    /// changed in the same write; if its version has moved, nothing is done and `None` is answered.
+    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
+
+    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt.
+    fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
+
+    /// A message by its id.
+    fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>>;
+
+    /// A message's id by the caller's event id.
+    fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>>;
+
+    /// Messages, newest first.
+    fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
+
+    /// The deliveries of a message, in the order of its routing.
+    fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>>;
+
+    /// Dead letters.
+    fn dead_letters(
+        &self,
+        application: ApplicationId,
+        query: DeadQuery,
+    ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>>;
+
+    /// How many dead letters fit the query, cursor and limit aside.
+    fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64>;
+
+    /// Attempts, newest first.
+    fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
+
+    /// A record.
+    fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>>;
+
+    /// The records of a kind and an application, in the order of their keys, starting after `after`.
+    fn list(
+        &self,
+        kind: RecordKind,
+        application: Option<ApplicationId>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Record>>;
+
+    /// Changes records, all or none; `false` if a version was not the expected one.
+    fn put(&self, batch: Vec<Put>) -> Answer<'_, bool>;
+
+    /// Removes what retention allows.
+    fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// How it is.
+    fn health(&self) -> Answer<'_, Health>;
+
+    /// The latest time that it has stored: a clock that starts before it was set back.
+    fn latest_time(&self) -> Timestamp;
+
+    /// Rings when something may have become claimable.
+    fn bell(&self) -> Arc<Notify>;
+
+    /// Finishes what was asked, and lets go of files and threads. Every later call answers [`Error::Closed`].
+    fn close(&self) -> Answer<'_, ()>;
+}
