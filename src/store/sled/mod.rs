@@ -1,0 +1,333 @@
+//! The embedded store: one sled tree, one thread that writes, one that reads.
+//!
+//! ```text
+//!  callers ──▶ channel ──▶ writer: fold ▶ batch ▶ flush ▶ fdatasync ▶ show the lanes ▶ answer all
+//!  claims  ──▶ lanes (memory)      ▲ fills windows
+//!  queries ──▶ channel ──▶ reader: looks at the tree
+//! ```
+//!
+//! Invariants: only the writer writes; nothing is acknowledged before the sync; after a failed write nothing
+//! is acknowledged until the database has been opened again; claims never wait for the disk; the payload of a
+//! message is written once.
+//!
+//! `docs/adr/` has the reasons: why sled 0.34, why an `fdatasync` of our own, how the rows were laid out.
+
+mod admission;
+mod commit;
+mod database;
+mod folder;
+mod intake;
+mod keys;
+mod lanes;
+mod queries;
+mod rows;
+mod shared;
+mod upkeep;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::attempt::Attempt;
+use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::Message;
+use crate::store::{
+    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
+    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+};
+use crate::time::Timestamp;
+
+use database::Database;
+use folder::Folder;
+use queries::Look;
+use shared::Shared;
+use writer::{Reply, Request, Writer};
+
+/// How many requests may wait for the writer: senders beyond them are told that the store is overloaded.
+const WAITING_REQUESTS: usize = 8192;
+/// How many queries may wait for the reader: further ones wait for a place.
+const WAITING_QUERIES: usize = 256;
+
+/// The settings of a [`SledStore`].
+#[derive(Debug, Clone)]
+pub struct SledConfig {
+    /// The folder. It is made if it is not there.
+    pub path: PathBuf,
+    /// Sends are refused while this many bytes of payload wait to be delivered (each delivery counts its
+    /// message's). Default: 8 GiB.
+    pub max_open_bytes: u64,
+    /// Sends are refused while this many bytes of messages and attempts are kept; the folder takes up to
+    /// six times as much. Default: 64 GiB.
+    pub max_kept_bytes: u64,
+    /// Sends are refused while less than this is free on the file system, so that what was accepted can still
+    /// be settled. Default: 256 MiB.
+    pub min_free_bytes: u64,
+    /// Fresh messages are kept in memory up to this many bytes, and go out without being read back.
+    /// Default: 32 MiB.
+    pub max_cached_bytes: usize,
+}
+
+impl SledConfig {
+    /// The defaults, for this folder.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        SledConfig {
+            path: path.into(),
+            max_open_bytes: 8 << 30,
+            max_kept_bytes: 64 << 30,
+            min_free_bytes: 256 << 20,
+            max_cached_bytes: 32 << 20,
+        }
+    }
+}
+
+type Query = Box<dyn FnOnce() + Send>;
+
+/// The embedded store. See the [module](self).
+pub struct SledStore {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    queries: Mutex<Option<mpsc::Sender<Query>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SledStore {
+    /// Opens the store of a folder, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process has it open, [`Error::NewerFormat`] if a newer version wrote it,
+    /// [`Error::Open`] if it cannot be read or written.
+    pub async fn open(config: SledConfig) -> Result<SledStore, Error> {
+        let (reply, opened) = oneshot::channel();
+        let folder = config.path.display().to_string();
+        let failed = |problem: String| Error::Open { folder: folder.clone(), problem };
+        // Opening reads files, so it has the writer's thread to itself from the start.
+        let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
+        let writer = std::thread::Builder::new()
+            .name("ringback-store".into())
+            .spawn(move || match open(&config) {
+                Ok((shared, writer)) => {
+                    if reply.send(Ok(shared)).is_ok() {
+                        writer.run(receiver);
+                    }
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            })
+            .map_err(|error| failed(error.to_string()))?;
+        let shared = opened.await.map_err(|_| failed("the store's thread ended".into()))??;
+        let (queries, mut receiver) = mpsc::channel::<Query>(WAITING_QUERIES);
+        let reader = std::thread::Builder::new()
+            .name("ringback-reader".into())
+            .spawn(move || {
+                while let Some(query) = receiver.blocking_recv() {
+                    query();
+                }
+            })
+            .map_err(|error| failed(error.to_string()))?;
+        let store = SledStore {
+            shared,
+            requests,
+            queries: Mutex::new(Some(queries)),
+            threads: Mutex::new(vec![writer, reader]),
+        };
+        store.ask_to_fill();
+        Ok(store)
+    }
+
+    /// Asks the writer; waits for a place in its channel.
+    fn ask<T: Send + 'static>(&self, request: impl FnOnce(Reply<T>) -> Request + Send + 'static) -> Answer<'_, T> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.requests.send(request(reply)).await.map_err(|_| Error::Closed)?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+    }
+
+    /// Asks the reader.
+    fn look<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move {
+            let tree = self.shared.tree()?;
+            let queries = self.queries.lock().expect("no code panics while it holds it").clone();
+            let (reply, answer) = oneshot::channel();
+            let shared = Arc::clone(&self.shared);
+            let run = move || {
+                let found = query(Look { tree: &tree, shared: &shared });
+                drop(tree);
+                let _ = reply.send(found.map_err(|error| Error::Unavailable(error.to_string())));
+            };
+            queries.ok_or(Error::Closed)?.send(Box::new(run)).await.map_err(|_| Error::Closed)?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+    }
+
+    /// Asks the writer to fill the windows that run low. A full channel is asked again at the next claim.
+    fn ask_to_fill(&self) {
+        let lanes = self.shared.lanes().to_fill();
+        for lane in lanes {
+            if self.requests.try_send(Request::Fill(lane)).is_err() {
+                self.shared.lanes().not_filled(lane);
+            }
+        }
+    }
+}
+
+fn open(config: &SledConfig) -> Result<(Arc<Shared>, Writer), Error> {
+    let folder = Folder::open(&config.path)?;
+    let opened = Database::open(&folder, config.max_cached_bytes)?;
+    for warning in &opened.warnings {
+        tracing::error!(folder = %config.path.display(), warning, "the store was opened with a warning");
+    }
+    let tree = (*opened.database.db).clone();
+    let shared = Arc::new(Shared::new(folder, tree, opened.counters, opened.lanes, opened.warnings));
+    let writer = Writer::new(Arc::clone(&shared), config.clone(), (opened.database, opened.counters));
+    Ok((shared, writer))
+}
+
+impl std::fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SledStore").field("path", &self.shared.folder.path()).finish_non_exhaustive()
+    }
+}
+
+impl Store for SledStore {
+    fn enqueue(&self, batch: Vec<Enqueue>) -> Answer<'_, Vec<Enqueued>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.requests.try_send(Request::Enqueue(batch, reply)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::Overloaded("too many sends wait for the disk".into()),
+                mpsc::error::TrySendError::Closed(_) => Error::Closed,
+            })?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+    }
+
+    fn due_lanes(&self, now: Timestamp, after: Option<Lane>, limit: usize) -> Answer<'_, DueLanes> {
+        let open = self.shared.tree().map(|_| ());
+        let due = open.map(|()| self.shared.lanes().due(now, after, limit));
+        self.ask_to_fill();
+        Box::pin(std::future::ready(due))
+    }
+
+    fn claim(&self, now: Timestamp, wanted: Vec<(Lane, usize)>, until: Timestamp) -> Answer<'_, Vec<Lease>> {
+        let leases = self.shared.tree().map(|_| {
+            let mut leases = Vec::new();
+            let mut lanes = self.shared.lanes();
+            for (lane, most) in wanted {
+                lanes.claim(now, lane, most, until, &mut leases);
+            }
+            leases
+        });
+        self.ask_to_fill();
+        Box::pin(std::future::ready(leases))
+    }
+
+    fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
+        self.ask(move |reply| Request::Settle(batch, reply))
+    }
+
+    fn replay(
+        &self,
+        batch: Vec<DeliveryId>,
+        now: Timestamp,
+        record: Option<Put>,
+    ) -> Answer<'_, Option<Vec<Replayed>>> {
+        self.ask(move |reply| Request::Replay(batch, now, record, reply))
+    }
+
+    fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize> {
+        self.ask(move |reply| Request::Cancel(what, reason, now, reply))
+    }
+
+    fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
+        self.look(move |look| look.message(application, id))
+    }
+
+    fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>> {
+        self.look(move |look| look.message_by_event_id(application, &event_id))
+    }
+
+    fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
+        self.look(move |look| look.messages(application, &query))
+    }
+
+    fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
+        self.look(move |look| look.deliveries(application, message))
+    }
+
+    fn dead_letters(
+        &self,
+        application: ApplicationId,
+        query: DeadQuery,
+    ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>> {
+        self.look(move |look| look.dead_letters(application, &query))
+    }
+
+    fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64> {
+        self.look(move |look| look.count_dead_letters(application, &query))
+    }
+
+    fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
+        self.look(move |look| look.attempts(application, &query))
+    }
+
+    fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {
+        self.look(move |look| look.record(key))
+    }
+
+    fn list(
+        &self,
+        kind: RecordKind,
+        application: Option<ApplicationId>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Record>> {
+        self.look(move |look| look.records(kind, application, after, limit))
+    }
+
+    fn put(&self, batch: Vec<Put>) -> Answer<'_, bool> {
+        self.ask(move |reply| Request::Put(batch, reply))
+    }
+
+    fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
+        self.ask(move |reply| Request::Prune(prune, reply))
+    }
+
+    fn health(&self) -> Answer<'_, Health> {
+        let shared = Arc::clone(&self.shared);
+        if let Error::Unavailable(_) = self.shared.unavailable() {
+            return Box::pin(std::future::ready(Ok(shared.health())));
+        }
+        self.look(move |_| Ok(shared.health()))
+    }
+
+    fn latest_time(&self) -> Timestamp {
+        self.shared.latest()
+    }
+
+    fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.bell)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            *self.queries.lock().expect("no code panics while it holds it") = None;
+            let (reply, closed) = oneshot::channel();
+            if self.requests.send(Request::Close(reply)).await.is_ok() {
+                // An error here means that the thread has ended already, which is what was asked for.
+                let _ = closed.await;
+            }
+            let threads = std::mem::take(&mut *self.threads.lock().expect("no code panics while it holds it"));
+            for thread in threads {
+                // Both threads have nothing left to do but return.
+                let _ = thread.join();
+            }
+            Ok(())
+        })
+    }
+}

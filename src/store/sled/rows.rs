@@ -1,0 +1,461 @@
+//! The values of the tree: version, checksum, body.
+//!
+//! Every value is a byte for its layout's version, a CRC-32 over key, version and body, and the body
+//! (postcard). A value whose checksum does not fit its key is damaged, whatever it decodes to.
+//!
+//! To change a row: add a struct beside the old one, raise the version that [`seal`] writes for it, and read
+//! both in its `open_…` function. A field added at the end of a postcard struct is a change, too.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{Attempt, Response, Timing, Trigger};
+use crate::delivery::{CancelReason, DeadReason, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind};
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::{Message, NoRoute, Routing};
+use crate::store::Record;
+use crate::time::Timestamp;
+
+/// The version of every row's layout today.
+const VERSION: u8 = 1;
+const HEAD: usize = 5;
+
+/// The largest part of a payload in one value. A leaf of the tree holds up to 16 values, and a leaf over a
+/// quarter of a segment (1 MiB of 4) would be written to a file of its own that is never synced.
+pub(super) const PART: usize = 32 * 1024;
+
+/// A value that cannot be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Damaged;
+
+/// Puts version and checksum before a body.
+fn seal_bytes(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEAD + parts.iter().map(|part| part.len()).sum::<usize>());
+    value.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    parts.iter().for_each(|part| value.extend_from_slice(part));
+    let checksum = checksum(key, VERSION, &value[HEAD..]);
+    value[1..HEAD].copy_from_slice(&checksum.to_be_bytes());
+    value
+}
+
+/// The body of a value whose checksum fits.
+fn unseal_bytes<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Damaged> {
+    let (head, body) = value.split_at_checked(HEAD).ok_or(Damaged)?;
+    let sum = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+    if head[0] != VERSION || sum != checksum(key, head[0], body) {
+        return Err(Damaged);
+    }
+    Ok(body)
+}
+
+fn checksum(key: &[u8], version: u8, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(&[version]);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// Encodes a row for its key.
+pub(super) fn seal<R: Serialize>(key: &[u8], row: &R) -> Vec<u8> {
+    let body = postcard::to_stdvec(row).expect("rows are plain data, which postcard encodes into memory");
+    seal_bytes(key, &[&body])
+}
+
+/// Decodes the row of a key.
+pub(super) fn unseal<R: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<R, Damaged> {
+    postcard::from_bytes(unseal_bytes(key, value)?).map_err(|_| Damaged)
+}
+
+/// A value that is bytes alone: a part of a payload, or a damaged row set aside.
+pub(super) fn seal_raw(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    seal_bytes(key, &[bytes])
+}
+
+pub(super) fn unseal_raw<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Damaged> {
+    unseal_bytes(key, value)
+}
+
+/// The counters of the last commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counters {
+    /// Counts the commits; the last acknowledged one is kept outside the tree as well.
+    pub(super) commit: u64,
+    /// Raised at each open: the first half of a fence.
+    pub(super) epoch: u64,
+    /// The next message's sequence.
+    pub(super) sequence: u64,
+    /// Deliveries that have not ended, and their payloads' bytes.
+    pub(super) open: u64,
+    pub(super) open_bytes: u64,
+    /// Bytes of the messages and attempts that are kept.
+    pub(super) kept_bytes: u64,
+    /// The latest time in any write.
+    pub(super) latest: u64,
+}
+
+/// A message without its payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MessageRow {
+    event_type: String,
+    json: bool,
+    pub(super) event_id: Option<String>,
+    channels: Vec<String>,
+    occurred_at: u64,
+    pub(super) accepted_at: u64,
+    test: bool,
+    pub(super) to: Vec<[u8; 16]>,
+    nowhere: Option<u8>,
+    /// With `accepted_at` the place of its first waiting rows.
+    pub(super) sequence: u64,
+    pub(super) idempotency: Option<(String, u64)>,
+    /// The whole payload's length; what does not fit this row is in parts.
+    pub(super) length: u32,
+}
+
+/// A message row and the payload's first part.
+pub(super) struct StoredMessage {
+    pub(super) row: MessageRow,
+    pub(super) head: Bytes,
+}
+
+impl MessageRow {
+    pub(super) fn of(message: &Message, sequence: u64, idempotency: Option<(String, u64)>) -> Self {
+        let (to, nowhere) = match &message.routing {
+            Routing::To(endpoints) => (endpoints.iter().map(|id| id.to_bytes()).collect(), None),
+            Routing::Nowhere(why) => (Vec::new(), Some(no_route_code(*why))),
+        };
+        MessageRow {
+            event_type: message.event_type.clone(),
+            json: message.json,
+            event_id: message.event_id.clone(),
+            channels: message.channels.clone(),
+            occurred_at: message.occurred_at.as_millis(),
+            accepted_at: message.accepted_at.as_millis(),
+            test: message.test,
+            to,
+            nowhere,
+            sequence,
+            idempotency,
+            length: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Encodes the row with the payload's first part behind it.
+    pub(super) fn seal(&self, key: &[u8], payload: &[u8]) -> Vec<u8> {
+        let row = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+        let length = u32::try_from(row.len()).expect("a message's settings have bounded lengths").to_be_bytes();
+        seal_bytes(key, &[&length, &row, &payload[..payload.len().min(PART)]])
+    }
+
+    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<StoredMessage, Damaged> {
+        let body = unseal_bytes(key, value)?;
+        let (length, rest) = body.split_first_chunk::<4>().ok_or(Damaged)?;
+        let (row, head) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Damaged)?;
+        let row: MessageRow = postcard::from_bytes(row).map_err(|_| Damaged)?;
+        Ok(StoredMessage { row, head: Bytes::copy_from_slice(head) })
+    }
+
+    /// How many further parts the payload has.
+    pub(super) fn parts(&self) -> u16 {
+        let beyond = (self.length as usize).saturating_sub(PART);
+        u16::try_from(beyond.div_ceil(PART)).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn place(&self) -> (Timestamp, u64) {
+        (Timestamp::from_millis(self.accepted_at), self.sequence)
+    }
+
+    pub(super) fn into_message(self, application: ApplicationId, id: MessageId, payload: Bytes) -> Message {
+        let routing = match self.nowhere.and_then(no_route) {
+            Some(why) => Routing::Nowhere(why),
+            None => Routing::To(self.to.into_iter().map(EndpointId::from_bytes).collect()),
+        };
+        Message {
+            id,
+            application,
+            event_type: self.event_type,
+            payload,
+            json: self.json,
+            event_id: self.event_id,
+            channels: self.channels,
+            occurred_at: Timestamp::from_millis(self.occurred_at),
+            accepted_at: Timestamp::from_millis(self.accepted_at),
+            test: self.test,
+            routing,
+        }
+    }
+}
+
+/// A waiting delivery: what a claim needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WaitingRow {
+    pub(super) message: [u8; 16],
+    pub(super) progress: ProgressRow,
+    /// The payload's length, for the counters.
+    pub(super) bytes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProgressRow {
+    round: u32,
+    tries: u32,
+    attempts: u32,
+    since: u64,
+}
+
+impl From<Progress> for ProgressRow {
+    fn from(progress: Progress) -> Self {
+        let Progress { round, tries, attempts, since } = progress;
+        ProgressRow { round, tries, attempts, since: since.as_millis() }
+    }
+}
+
+impl From<ProgressRow> for Progress {
+    fn from(row: ProgressRow) -> Self {
+        let ProgressRow { round, tries, attempts, since } = row;
+        Progress { round, tries, attempts, since: Timestamp::from_millis(since) }
+    }
+}
+
+/// A delivery that has been attempted or has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DeliveryRow {
+    pub(super) state: StateRow,
+    pub(super) progress: ProgressRow,
+    pub(super) sequence: u64,
+    pub(super) bytes: u32,
+    /// Its attempts, oldest first: with the lane they make the attempts' keys.
+    pub(super) attempts: Vec<[u8; 16]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StateRow {
+    Waiting { due: u64 },
+    Delivered { at: u64 },
+    Dead { at: u64, reason: u8 },
+    Canceled { at: u64, reason: u8 },
+}
+
+impl StateRow {
+    /// The row of a state; a leased delivery is a waiting one on disk.
+    pub(super) fn of(state: State) -> Self {
+        match state {
+            State::Waiting { due } => StateRow::Waiting { due: due.as_millis() },
+            State::Leased { until } => StateRow::Waiting { due: until.as_millis() },
+            State::Delivered { at } => StateRow::Delivered { at: at.as_millis() },
+            State::Dead { at, reason } => StateRow::Dead { at: at.as_millis(), reason: code(&DEAD_REASONS, reason) },
+            State::Canceled { at, reason } => {
+                StateRow::Canceled { at: at.as_millis(), reason: code(&CANCEL_REASONS, reason) }
+            }
+        }
+    }
+
+    pub(super) fn state(self) -> Option<State> {
+        let at = Timestamp::from_millis;
+        Some(match self {
+            StateRow::Waiting { due } => State::Waiting { due: at(due) },
+            StateRow::Delivered { at: time } => State::Delivered { at: at(time) },
+            StateRow::Dead { at: time, reason } => {
+                State::Dead { at: at(time), reason: *DEAD_REASONS.get(usize::from(reason))? }
+            }
+            StateRow::Canceled { at: time, reason } => {
+                State::Canceled { at: at(time), reason: *CANCEL_REASONS.get(usize::from(reason))? }
+            }
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AttemptRow {
+    pub(super) message: [u8; 16],
+    number: u32,
+    round: u32,
+    trigger: u8,
+    started_at: u64,
+    url: String,
+    request_headers: Vec<(String, String)>,
+    outcome: OutcomeRow,
+    response: Option<ResponseRow>,
+    head_us: Option<u64>,
+    total_us: u64,
+    result: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum OutcomeRow {
+    Answered { status: u16, retry_after_ms: Option<u64> },
+    Failed(u8),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ResponseRow {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    truncated: bool,
+}
+
+impl AttemptRow {
+    pub(super) fn of(attempt: &Attempt) -> Self {
+        let outcome = match attempt.outcome {
+            Outcome::Answered { status, retry_after } => {
+                let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                OutcomeRow::Answered { status, retry_after_ms: retry_after.map(millis) }
+            }
+            Outcome::Failed(failure) => OutcomeRow::Failed(code(&FAILURES, failure)),
+        };
+        let response = attempt.response.as_ref().map(|response| ResponseRow {
+            status: response.status,
+            headers: response.headers.clone(),
+            body: response.body.clone(),
+            truncated: response.truncated,
+        });
+        AttemptRow {
+            message: attempt.delivery.message.to_bytes(),
+            number: attempt.number,
+            round: attempt.round,
+            trigger: code(&TRIGGERS, attempt.trigger),
+            started_at: attempt.started_at.as_millis(),
+            url: attempt.url.clone(),
+            request_headers: attempt.request_headers.clone(),
+            outcome,
+            response,
+            head_us: attempt.timing.head_us,
+            total_us: attempt.timing.total_us,
+            result: code(&STATE_KINDS, attempt.result),
+        }
+    }
+
+    pub(super) fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
+        let outcome = match self.outcome {
+            OutcomeRow::Answered { status, retry_after_ms } => Outcome::Answered {
+                status,
+                retry_after: retry_after_ms.map(std::time::Duration::from_millis),
+            },
+            OutcomeRow::Failed(failure) => Outcome::Failed(*FAILURES.get(usize::from(failure))?),
+        };
+        let response = self.response.map(|row| Response {
+            status: row.status,
+            headers: row.headers,
+            body: row.body,
+            truncated: row.truncated,
+        });
+        Some(Attempt {
+            id,
+            delivery: DeliveryId { lane, message: MessageId::from_bytes(self.message) },
+            number: self.number,
+            round: self.round,
+            trigger: *TRIGGERS.get(usize::from(self.trigger))?,
+            started_at: Timestamp::from_millis(self.started_at),
+            url: self.url,
+            request_headers: self.request_headers,
+            outcome,
+            response,
+            timing: Timing { head_us: self.head_us, total_us: self.total_us },
+            result: *STATE_KINDS.get(usize::from(self.result))?,
+        })
+    }
+}
+
+/// What was sent under an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct IdempotencyRow {
+    pub(super) digest: [u8; 32],
+    pub(super) message: [u8; 16],
+    pub(super) expires_at: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RecordRow {
+    pub(super) version: u64,
+    pub(super) active: bool,
+    pub(super) value: Bytes,
+}
+
+impl RecordRow {
+    pub(super) fn into_record(self, key: crate::store::RecordKey) -> Record {
+        Record { key, version: self.version, active: self.active, value: self.value }
+    }
+}
+
+// The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
+const DEAD_REASONS: [DeadReason; 7] = [
+    DeadReason::Exhausted,
+    DeadReason::Refused,
+    DeadReason::Gone,
+    DeadReason::TooOld,
+    DeadReason::Blocked,
+    DeadReason::Unsendable,
+    DeadReason::Damaged,
+];
+const CANCEL_REASONS: [CancelReason; 3] =
+    [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested];
+const TRIGGERS: [Trigger; 4] = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test];
+const STATE_KINDS: [StateKind; 5] =
+    [StateKind::Waiting, StateKind::Leased, StateKind::Delivered, StateKind::Dead, StateKind::Canceled];
+const FAILURES: [Failure; 13] = [
+    Failure::Timeout,
+    Failure::Dns,
+    Failure::Refused,
+    Failure::Unreachable,
+    Failure::Tls,
+    Failure::Reset,
+    Failure::Protocol,
+    Failure::Blocked,
+    Failure::BlockedAddress,
+    Failure::Unsendable,
+    Failure::Lost,
+    Failure::Panicked,
+    Failure::Damaged,
+];
+const NO_ROUTES: [NoRoute; 4] =
+    [NoRoute::NoEndpoints, NoRoute::AllDisabled, NoRoute::EventTypeNotWanted, NoRoute::ChannelsNotWanted];
+
+fn code<T: PartialEq>(list: &[T], value: T) -> u8 {
+    let place = list.iter().position(|known| *known == value).expect("every value stands in its list");
+    u8::try_from(place).expect("the lists are short")
+}
+
+fn no_route_code(why: NoRoute) -> u8 {
+    code(&NO_ROUTES, why)
+}
+
+fn no_route(code: u8) -> Option<NoRoute> {
+    NO_ROUTES.get(usize::from(code)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_or_another_key_is_damage(body in proptest::collection::vec(any::<u8>(), 0..200),
+                                                  bit in 0usize..1600) {
+            let value = seal_raw(b"key", &body);
+            prop_assert_eq!(unseal_raw(b"key", &value), Ok(&body[..]));
+            prop_assert_eq!(unseal_raw(b"kez", &value), Err(Damaged));
+            let mut flipped = value.clone();
+            let bit = bit % (value.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(unseal_raw(b"key", &flipped), Err(Damaged));
+        }
+
+        #[test]
+        fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let sealed = seal_raw(b"k", &bytes);
+            for value in [&bytes, &sealed] {
+                let _ = MessageRow::unseal(b"k", value);
+                let _ = unseal::<WaitingRow>(b"k", value);
+                let _ = unseal::<DeliveryRow>(b"k", value);
+                let _ = unseal::<AttemptRow>(b"k", value);
+                let _ = unseal::<IdempotencyRow>(b"k", value);
+                let _ = unseal::<RecordRow>(b"k", value);
+                let _ = unseal::<Counters>(b"k", value);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the store's handle, its writer and its reader share.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use tokio::sync::Notify;
+
+use crate::store::{Error, Health};
+use crate::time::Timestamp;
+
+use super::folder::Folder;
+use super::lanes::Lanes;
+use super::rows::Counters;
+use super::writer::Effect;
+
+pub(super) struct Shared {
+    pub(super) folder: Folder,
+    lanes: Mutex<Lanes>,
+    /// For reading. `None` while the store cannot write, and after it was closed.
+    tree: RwLock<Option<sled::Tree>>,
+    pub(super) bell: Arc<Notify>,
+    open: AtomicU64,
+    open_bytes: AtomicU64,
+    latest: AtomicU64,
+    pub(super) damaged: AtomicU64,
+    failure: Mutex<Option<String>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+const UNPOISONED: &str = "no code panics while it holds the store's state";
+
+impl Shared {
+    pub(super) fn new(folder: Folder, tree: sled::Tree, counters: Counters, lanes: Lanes, warnings: Vec<String>) -> Self {
+        let shared = Shared {
+            folder,
+            lanes: Mutex::new(lanes),
+            tree: RwLock::new(Some(tree)),
+            bell: Arc::new(Notify::new()),
+            open: AtomicU64::new(0),
+            open_bytes: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            failure: Mutex::new(None),
+            warnings: Mutex::new(warnings),
+        };
+        shared.committed(&counters);
+        shared
+    }
+
+    pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().expect(UNPOISONED)
+    }
+
+    pub(super) fn tree(&self) -> Result<sled::Tree, Error> {
+        self.tree.read().expect(UNPOISONED).clone().ok_or_else(|| self.unavailable())
+    }
+
+    pub(super) fn tree_is_gone(&self) {
+        *self.tree.write().expect(UNPOISONED) = None;
+    }
+
+    /// The counters of a commit that is durable.
+    pub(super) fn committed(&self, counters: &Counters) {
+        self.open.store(counters.open, Relaxed);
+        self.open_bytes.store(counters.open_bytes, Relaxed);
+        self.latest.store(counters.latest, Relaxed);
+    }
+
+    /// Shows the lanes what a durable commit changed, and rings.
+    pub(super) fn show(&self, effects: impl Iterator<Item = Effect>) {
+        let mut lanes = self.lanes();
+        for effect in effects {
+            match effect {
+                Effect::EndLease(fence) => lanes.end_lease(fence),
+                Effect::Insert(lane, place, entry) => lanes.insert(lane, place, entry),
+                Effect::Remove(lane, place) => lanes.remove(lane, place),
+                Effect::Closed(lane, closed) => lanes.set_closed(lane, closed),
+            }
+        }
+        drop(lanes);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn failed(&self, error: &io::Error) {
+        *self.failure.lock().expect(UNPOISONED) = Some(error.to_string());
+        self.tree_is_gone();
+    }
+
+    pub(super) fn reopened(&self, tree: &sled::Tree, counters: Counters, lanes: Lanes, warnings: Vec<String>) {
+        self.committed(&counters);
+        *self.lanes() = lanes;
+        *self.warnings.lock().expect(UNPOISONED) = warnings;
+        *self.failure.lock().expect(UNPOISONED) = None;
+        *self.tree.write().expect(UNPOISONED) = Some(tree.clone());
+        self.bell.notify_one();
+    }
+
+    /// Why nothing can be written or read now.
+    pub(super) fn unavailable(&self) -> Error {
+        match self.failure.lock().expect(UNPOISONED).clone() {
+            Some(why) => Error::Unavailable(why),
+            None => Error::Closed,
+        }
+    }
+
+    pub(super) fn latest(&self) -> Timestamp {
+        Timestamp::from_millis(self.latest.load(Relaxed))
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health {
+            open: self.open.load(Relaxed),
+            open_bytes: self.open_bytes.load(Relaxed),
+            leased: self.lanes().leased_count(),
+            disk_bytes: self.folder.disk_bytes(),
+            damaged: self.damaged.load(Relaxed),
+            failed: self.failure.lock().expect(UNPOISONED).clone(),
+            warnings: self.warnings.lock().expect(UNPOISONED).clone(),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! What the writer does beside sends and settlements: replays, cancels, records, retention, windows, damage.
+//! Each is served alone, so that it can read the tree and see all that was written before it.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::delivery::{CancelReason, DeliveryId, Lane, Progress, State};
+use crate::id::{EndpointId, MessageId};
+use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind, Replayed};
+use crate::time::Timestamp;
+
+use super::database::next_application;
+use super::keys::{self, Key, Place};
+use super::lanes::Entry;
+use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, WaitingRow};
+use super::writer::{Effect, Writer};
+
+/// A delivery as the disk has it.
+struct Found {
+    row: DeliveryRow,
+    state: State,
+}
+
+impl Writer {
+    pub(super) fn put(&mut self, tree: &sled::Tree, batch: &[Put]) -> io::Result<bool> {
+        for put in batch {
+            if record_version(tree, &put.key)? != put.expected {
+                return Ok(false);
+            }
+        }
+        batch.iter().for_each(|put| self.put_record(put));
+        Ok(true)
+    }
+
+    fn put_record(&mut self, put: &Put) {
+        let key = keys::record(&put.key);
+        match &put.value {
+            Some(value) => {
+                let row = RecordRow { version: put.expected + 1, active: put.active, value: value.clone() };
+                let value = rows::seal(&key, &row);
+                self.commit.put(key, value);
+            }
+            None => self.commit.delete(key),
+        }
+        match put.key.kind {
+            RecordKind::Endpoint => {
+                let endpoint = <[u8; 16]>::try_from(put.key.key.as_slice()).map(EndpointId::from_bytes);
+                if let (Some(application), Ok(endpoint)) = (put.key.application, endpoint) {
+                    let closed = put.value.is_some() && !put.active;
+                    self.effects.push(Effect::Closed(Lane { application, endpoint }, closed));
+                }
+            }
+            RecordKind::EndpointList => self.forget_list_version(&put.key),
+            RecordKind::Application | RecordKind::ApplicationUid | RecordKind::EndpointUid | RecordKind::ReplayJob => {}
+        }
+    }
+
+    pub(super) fn replay(
+        &mut self,
+        tree: &sled::Tree,
+        batch: &[DeliveryId],
+        now: Timestamp,
+        record: Option<Put>,
+    ) -> io::Result<Option<Vec<Replayed>>> {
+        if let Some(put) = record {
+            if record_version(tree, &put.key)? != put.expected {
+                return Ok(None);
+            }
+            self.put_record(&put);
+        }
+        self.saw(now);
+        self.shared.lanes().expire(now);
+        let mut seen = BTreeSet::new();
+        let mut results = Vec::with_capacity(batch.len());
+        for id in batch {
+            let result = if seen.contains(id) { Replayed::Hastened } else { self.replay_one(tree, *id, now)? };
+            if matches!(result, Replayed::Reopened | Replayed::Hastened) {
+                seen.insert(*id);
+            }
+            results.push(result);
+        }
+        Ok(Some(results))
+    }
+
+    fn replay_one(&mut self, tree: &sled::Tree, id: DeliveryId, now: Timestamp) -> io::Result<Replayed> {
+        let Some(Found { mut row, state }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
+        let place = |due| (due, row.sequence);
+        let entry = |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: false };
+        match state {
+            State::Waiting { due } | State::Leased { until: due } => {
+                if self.shared.lanes().is_leased(id.lane, place(due), now) {
+                    return Ok(Replayed::InFlight);
+                }
+                if due > now {
+                    self.commit.delete(keys::waiting(id.lane, place(due)));
+                    self.effects.push(Effect::Remove(id.lane, place(due)));
+                    self.wait(id.lane, place(now), entry(row.progress.into(), row.bytes));
+                    row.state = StateRow::Waiting { due: now.as_millis() };
+                    self.put_delivery(id, &row);
+                }
+                Ok(Replayed::Hastened)
+            }
+            State::Delivered { .. } | State::Canceled { .. } | State::Dead { .. } => {
+                let entry = entry(Progress::from(row.progress).next_round(now), row.bytes);
+                row.progress = entry.progress.into();
+                row.state = StateRow::Waiting { due: now.as_millis() };
+                self.opened(&entry);
+                self.wait(id.lane, place(now), entry);
+                self.put_delivery(id, &row);
+                self.commit.delete(keys::dead(id));
+                Ok(Replayed::Reopened)
+            }
+        }
+    }
+
+    fn put_delivery(&mut self, id: DeliveryId, row: &DeliveryRow) {
+        let key = keys::delivery(id);
+        let value = rows::seal(&key, row);
+        self.commit.put(key, value);
+    }
+
+    /// A delivery by its message's row and its own.
+    fn find(&self, tree: &sled::Tree, id: DeliveryId) -> io::Result<Option<Found>> {
+        let key = keys::message(id.lane.application, id.message);
+        let Some(Ok(message)) = tree.get(&key)?.map(|value| MessageRow::unseal(&key, &value)) else {
+            return Ok(None);
+        };
+        let key = keys::delivery(id);
+        if let Some(value) = tree.get(&key)? {
+            let Ok(row) = rows::unseal::<DeliveryRow>(&key, &value) else {
+                self.note_damage(&key);
+                return Ok(None);
+            };
+            let Some(state) = row.state.state() else { return Ok(None) };
+            return Ok(Some(Found { row, state }));
+        }
+        if !message.row.to.contains(&id.lane.endpoint.to_bytes()) {
+            return Ok(None);
+        }
+        let (due, sequence) = message.row.place();
+        // Without a row of its own it has never moved: it waits where it was sent.
+        let row = DeliveryRow {
+            state: StateRow::Waiting { due: due.as_millis() },
+            progress: Progress::new(due).into(),
+            sequence,
+            bytes: message.row.length,
+            attempts: Vec::new(),
+        };
+        Ok(Some(Found { row, state: State::Waiting { due } }))
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        tree: &sled::Tree,
+        what: Cancel,
+        reason: CancelReason,
+        now: Timestamp,
+    ) -> io::Result<usize> {
+        self.saw(now);
+        self.shared.lanes().expire(now);
+        match what {
+            Cancel::Delivery(id) => match self.find(tree, id)? {
+                Some(Found { row, state: State::Waiting { due } })
+                    if !self.shared.lanes().is_leased(id.lane, (due, row.sequence), now) =>
+                {
+                    self.cancel_one(id, (due, row.sequence), row, reason, now);
+                    Ok(1)
+                }
+                Some(_) | None => Ok(0),
+            },
+            Cancel::Lane { lane, limit } => self.cancel_lane(tree, lane, limit, reason, now),
+        }
+    }
+
+    fn cancel_lane(
+        &mut self,
+        tree: &sled::Tree,
+        lane: Lane,
+        limit: usize,
+        reason: CancelReason,
+        now: Timestamp,
+    ) -> io::Result<usize> {
+        let leased = self.shared.lanes().leased_places(lane);
+        let mut canceled = 0;
+        for item in tree.scan_prefix(keys::lane(lane)) {
+            if canceled == limit {
+                break;
+            }
+            let (key, value) = item?;
+            let Some((_, place)) = keys::read_waiting(&key) else { continue };
+            if leased.contains(&place) {
+                continue;
+            }
+            let Ok(waiting) = rows::unseal::<WaitingRow>(&key, &value) else {
+                self.note_damage(&key);
+                continue;
+            };
+            let id = DeliveryId { lane, message: MessageId::from_bytes(waiting.message) };
+            let key = keys::delivery(id);
+            let row = match tree.get(&key)?.map(|value| rows::unseal::<DeliveryRow>(&key, &value)) {
+                Some(Ok(row)) => row,
+                Some(Err(rows::Damaged)) | None => DeliveryRow {
+                    state: StateRow::Waiting { due: place.0.as_millis() },
+                    progress: waiting.progress,
+                    sequence: place.1,
+                    bytes: waiting.bytes,
+                    attempts: Vec::new(),
+                },
+            };
+            self.cancel_one(id, place, row, reason, now);
+            canceled += 1;
+            if self.commit.is_full() {
+                self.finish();
+                if self.database.is_none() {
+                    return Err(io::Error::other("the store failed while it canceled"));
+                }
+            }
+        }
+        Ok(canceled)
+    }
+
+    fn cancel_one(&mut self, id: DeliveryId, place: Place, mut row: DeliveryRow, reason: CancelReason, now: Timestamp) {
+        self.commit.delete(keys::waiting(id.lane, place));
+        self.effects.push(Effect::Remove(id.lane, place));
+        self.ended(row.bytes);
+        row.state = StateRow::of(State::Canceled { at: now, reason });
+        self.put_delivery(id, &row);
+    }
+
+    pub(super) fn prune(&mut self, tree: &sled::Tree, prune: &Prune) -> io::Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let mut looked = 0;
+        let mut from = match prune.after {
+            Some((application, id)) => after_key(keys::message(application, id)),
+            None => keys::after_application(crate::id::ApplicationId::NONE),
+        };
+        while let Some(application) = next_application(tree, &from)? {
+            let start = keys::messages(application).max(from);
+            let end = keys::after_prefix(keys::messages(application));
+            for item in tree.range(start..end) {
+                let (key, value) = item?;
+                let Some(id) = keys::read_message(&key) else { continue };
+                if looked == prune.limit {
+                    return Ok(pruned);
+                }
+                looked += 1;
+                pruned.next = Some((application, id));
+                if let Ok(message) = MessageRow::unseal(&key, &value) {
+                    let of = MessageOf { application, id, key, bytes: value.len() as u64, row: message.row };
+                    pruned.removed += usize::from(self.prune_one(tree, prune, of)?);
+                }
+                if self.commit.is_full() {
+                    self.finish();
+                    if self.database.is_none() {
+                        return Err(io::Error::other("the store failed while it pruned"));
+                    }
+                }
+            }
+            from = keys::after_application(application);
+        }
+        pruned.next = None;
+        Ok(pruned)
+    }
+
+    fn prune_one(&mut self, tree: &sled::Tree, prune: &Prune, of: MessageOf) -> io::Result<bool> {
+        let MessageOf { application, id, key, bytes, row } = of;
+        if row.idempotency.as_ref().is_some_and(|(_, expires_at)| *expires_at > prune.now.as_millis()) {
+            return Ok(false);
+        }
+        let mut bound = prune.delivered_before;
+        let mut deliveries = Vec::with_capacity(row.to.len());
+        for endpoint in &row.to {
+            let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
+            let delivery_key = keys::delivery(DeliveryId { lane, message: id });
+            let Some(value) = tree.get(&delivery_key)? else { return Ok(false) };
+            let Ok(delivery) = rows::unseal::<DeliveryRow>(&delivery_key, &value) else { return Ok(false) };
+            match delivery.state {
+                StateRow::Waiting { .. } => return Ok(false),
+                StateRow::Delivered { .. } => {}
+                StateRow::Dead { .. } | StateRow::Canceled { .. } => bound = prune.ended_before,
+            }
+            deliveries.push((lane, delivery));
+        }
+        if row.accepted_at >= bound.as_millis() {
+            return Ok(false);
+        }
+        let mut freed = bytes;
+        for (lane, delivery) in deliveries {
+            let delivery_id = DeliveryId { lane, message: id };
+            for attempt in &delivery.attempts {
+                let key = keys::attempt(lane, crate::id::AttemptId::from_bytes(*attempt));
+                freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
+                self.commit.delete(key);
+            }
+            self.commit.delete(keys::delivery(delivery_id));
+            self.commit.delete(keys::dead(delivery_id));
+        }
+        for number in 0..row.parts() {
+            let key = keys::part(application, id, number);
+            freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
+            self.commit.delete(key);
+        }
+        if let Some(event_id) = &row.event_id {
+            self.commit.delete(keys::event_id(application, event_id));
+        }
+        if let Some((name, _)) = &row.idempotency {
+            self.forget_idempotency(tree, keys::idempotency(application, name), id)?;
+        }
+        self.commit.delete(key.to_vec());
+        let kept = &mut self.commit.counters.kept_bytes;
+        *kept = kept.saturating_sub(freed);
+        Ok(true)
+    }
+
+    /// Removes an idempotency record, unless a later message took its key over after it had expired.
+    fn forget_idempotency(&mut self, tree: &sled::Tree, key: Key, id: MessageId) -> io::Result<()> {
+        let Some(value) = tree.get(&key)? else { return Ok(()) };
+        let own = rows::unseal::<IdempotencyRow>(&key, &value).is_ok_and(|row| row.message == id.to_bytes());
+        if own {
+            self.commit.delete(key);
+        }
+        Ok(())
+    }
+
+    /// Fills a lane's window from disk.
+    pub(super) fn fill(&mut self, tree: &sled::Tree, lane: Lane) -> io::Result<()> {
+        let size = self.shared.lanes().fill_size(lane);
+        let mut found = Vec::with_capacity(size.min(2048));
+        let mut damaged = Vec::new();
+        let mut all = true;
+        for item in tree.scan_prefix(keys::lane(lane)) {
+            if found.len() == size {
+                all = false;
+                break;
+            }
+            let (key, value) = item?;
+            let (Some((_, place)), Ok(row)) = (keys::read_waiting(&key), rows::unseal::<WaitingRow>(&key, &value)) else {
+                damaged.push(key.to_vec());
+                continue;
+            };
+            let entry = Entry {
+                message_id: MessageId::from_bytes(row.message),
+                progress: row.progress.into(),
+                bytes: row.bytes,
+                message: None,
+                lost: false,
+            };
+            found.push((place, entry));
+        }
+        for key in damaged {
+            self.set_aside(tree, key)?;
+        }
+        self.shared.lanes().filled(lane, found, all);
+        self.shared.bell.notify_one();
+        Ok(())
+    }
+
+    /// Moves a damaged row out of the way, where it can still be looked at.
+    pub(super) fn set_aside(&mut self, tree: &sled::Tree, key: Key) -> io::Result<()> {
+        let Some(value) = tree.get(&key)? else { return Ok(()) };
+        self.note_damage(&key);
+        let aside = keys::set_aside(&key);
+        let copy = rows::seal_raw(&aside, &value);
+        self.commit.put(aside, copy);
+        if let Some((lane, place)) = keys::read_waiting(&key) {
+            self.ended(0);
+            self.effects.push(Effect::Remove(lane, place));
+        }
+        self.commit.delete(key);
+        self.finish();
+        Ok(())
+    }
+}
+
+struct MessageOf {
+    application: crate::id::ApplicationId,
+    id: MessageId,
+    key: sled::IVec,
+    bytes: u64,
+    row: MessageRow,
+}
+
+fn after_key(mut key: Key) -> Key {
+    key.push(0);
+    key
+}
+
+/// A record's version; a damaged one has a version that nobody expects, so that it is not written over.
+fn record_version(tree: &sled::Tree, name: &RecordKey) -> io::Result<u64> {
+    let key = keys::record(name);
+    let Some(value) = tree.get(&key)? else { return Ok(0) };
+    Ok(rows::unseal::<RecordRow>(&key, &value).map_or(u64::MAX, |row| row.version))
+}

@@ -1,0 +1,316 @@
+//! The store's thread: the only writer.
+//!
+//! It takes whatever waits in its channel, folds it into one commit, makes that durable, shows the lanes what
+//! changed, and answers everybody. It never waits to fill a commit. After a failed write nothing is
+//! acknowledged until the database has been opened again, which it tries by itself once there is room.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::delivery::{CancelReason, DeliveryId, Lane};
+use crate::store::{
+    Cancel, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replayed, Settled, Settlement,
+};
+use crate::time::Timestamp;
+
+use super::SledConfig;
+use super::commit::Commit;
+use super::database::Database;
+use super::keys::{self, Key, Place};
+use super::lanes::Entry;
+use super::rows::{self, RecordRow};
+use super::shared::Shared;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What the thread can be asked.
+pub(super) enum Request {
+    Enqueue(Vec<Enqueue>, Reply<Vec<Enqueued>>),
+    Settle(Arc<Vec<Settlement>>, Reply<Vec<Settled>>),
+    Replay(Vec<DeliveryId>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
+    Cancel(Cancel, CancelReason, Timestamp, Reply<usize>),
+    Put(Vec<Put>, Reply<bool>),
+    Prune(Prune, Reply<Pruned>),
+    Fill(Lane),
+    SetAside(Key),
+    Close(Reply<()>),
+}
+
+impl Request {
+    fn refuse(self, error: Error) {
+        match self {
+            Request::Enqueue(_, reply) => drop(reply.send(Err(error))),
+            Request::Settle(_, reply) => drop(reply.send(Err(error))),
+            Request::Replay(.., reply) => drop(reply.send(Err(error))),
+            Request::Cancel(.., reply) => drop(reply.send(Err(error))),
+            Request::Put(_, reply) => drop(reply.send(Err(error))),
+            Request::Prune(_, reply) => drop(reply.send(Err(error))),
+            Request::Close(reply) => drop(reply.send(Err(error))),
+            Request::Fill(_) | Request::SetAside(_) => {}
+        }
+    }
+}
+
+/// What the lanes are shown once a commit is durable.
+pub(super) enum Effect {
+    EndLease(Fence),
+    Insert(Lane, Place, Entry),
+    Remove(Lane, Place),
+    Closed(Lane, bool),
+}
+
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: SledConfig,
+    /// `None` after a failed write, until it has been opened again.
+    pub(super) database: Option<Database>,
+    pub(super) commit: Commit,
+    pub(super) effects: Vec<Effect>,
+    answers: Vec<Answer>,
+    /// Versions of endpoint lists, which every send compares.
+    list_versions: HashMap<RecordKey, u64>,
+    pub(super) disk: super::admission::DiskWatch,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, config: SledConfig, opened: (Database, rows::Counters)) -> Self {
+        let (database, counters) = opened;
+        Writer {
+            shared,
+            config,
+            database: Some(database),
+            commit: Commit::over(counters),
+            effects: Vec::new(),
+            answers: Vec::new(),
+            list_versions: HashMap::new(),
+            disk: super::admission::DiskWatch::default(),
+        }
+    }
+
+    /// Serves requests until it is told to close, or every handle is gone.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut closing = None;
+        while closing.is_none() {
+            if self.database.is_none() {
+                closing = self.wait_for_room(&mut requests);
+                continue;
+            }
+            let Some(first) = requests.blocking_recv() else { break };
+            let mut next = Some(first);
+            while let Some(request) = next {
+                match request {
+                    Request::Close(reply) => {
+                        closing = Some(reply);
+                        break;
+                    }
+                    request => self.serve(request),
+                }
+                if self.commit.is_full() || self.database.is_none() {
+                    break;
+                }
+                next = requests.try_recv().ok();
+            }
+            self.finish();
+        }
+        requests.close();
+        self.shared.tree_is_gone();
+        if let Some(database) = self.database.take() {
+            database.drop_within_bound();
+        }
+        if let Some(reply) = closing {
+            let _ = reply.send(Ok(()));
+        }
+        while let Ok(request) = requests.try_recv() {
+            request.refuse(Error::Closed);
+        }
+    }
+
+    /// Works out what a request writes. Its answer waits for the commit.
+    fn serve(&mut self, request: Request) {
+        let Some(tree) = self.database.as_ref().map(|database| (*database.db).clone()) else {
+            return request.refuse(self.shared.unavailable());
+        };
+        match request {
+            Request::Enqueue(items, reply) => match self.admit(&items) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(()) => self.each(items, reply, |writer, item| writer.enqueue(&tree, &item)),
+            },
+            Request::Settle(batch, reply) => {
+                let places: Vec<usize> = (0..batch.len()).collect();
+                self.each(places, reply, |writer, place| writer.settle(&tree, &batch[place]));
+            }
+            Request::Replay(batch, now, record, reply) => {
+                self.alone(reply, |writer| writer.replay(&tree, &batch, now, record));
+            }
+            Request::Cancel(what, reason, now, reply) => {
+                self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
+            }
+            Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),
+            Request::Prune(prune, reply) => self.alone(reply, |writer| writer.prune(&tree, &prune)),
+            Request::Fill(lane) => {
+                // A fill reads rows; what this commit has not written yet would be missed.
+                self.finish();
+                if let Err(error) = self.fill(&tree, lane) {
+                    self.fail(&error);
+                }
+            }
+            Request::SetAside(key) => {
+                self.finish();
+                if let Err(error) = self.set_aside(&tree, key) {
+                    self.fail(&error);
+                }
+            }
+            Request::Close(_) => {}
+        }
+    }
+
+    /// Serves a request of many items, which may be spread over several commits between its items.
+    fn each<I, T: Send + 'static>(
+        &mut self,
+        items: Vec<I>,
+        reply: Reply<Vec<T>>,
+        mut one: impl FnMut(&mut Self, I) -> io::Result<T>,
+    ) {
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            match one(self, item) {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    self.fail(&error);
+                    let _ = reply.send(Err(self.shared.unavailable()));
+                    return;
+                }
+            }
+            if self.commit.is_full() {
+                self.finish();
+                if self.database.is_none() {
+                    let _ = reply.send(Err(self.shared.unavailable()));
+                    return;
+                }
+            }
+        }
+        self.answers.push(Box::new(move |written| drop(reply.send(written.map(|()| results)))));
+    }
+
+    /// Serves a request that reads what earlier ones wrote: in a commit of its own.
+    fn alone<T: Send + 'static>(&mut self, reply: Reply<T>, work: impl FnOnce(&mut Self) -> io::Result<T>) {
+        self.finish();
+        if self.database.is_none() {
+            let _ = reply.send(Err(self.shared.unavailable()));
+            return;
+        }
+        match work(self) {
+            Ok(result) => {
+                self.answers.push(Box::new(move |written| drop(reply.send(written.map(|()| result)))));
+                self.finish();
+            }
+            Err(error) => {
+                self.fail(&error);
+                let _ = reply.send(Err(self.shared.unavailable()));
+            }
+        }
+    }
+
+    /// Writes the commit, makes it durable, shows the lanes, and answers.
+    pub(super) fn finish(&mut self) {
+        let written = self.write();
+        if let Err(error) = &written {
+            self.fail(error);
+            return;
+        }
+        for answer in self.answers.drain(..) {
+            answer(Ok(()));
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.commit.is_empty() {
+            return Ok(());
+        }
+        let Some(database) = &self.database else { return Ok(()) };
+        let counters = self.commit.counters;
+        let commit = std::mem::replace(&mut self.commit, Commit::over(counters));
+        let counters = commit.write(&database.db, &database.file, &self.shared.folder)?;
+        self.commit.counters = counters;
+        self.shared.committed(&counters);
+        if !self.effects.is_empty() {
+            self.shared.show(self.effects.drain(..));
+        }
+        Ok(())
+    }
+
+    /// After a failed write nothing that sled holds can be trusted to be on disk: let go of it.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        tracing::error!(%error, "the store cannot write; it will try to open its files again");
+        self.shared.failed(error);
+        self.effects.clear();
+        self.commit = Commit::over(self.commit.counters);
+        for answer in self.answers.drain(..) {
+            answer(Err(self.shared.unavailable()));
+        }
+        if let Some(database) = self.database.take() {
+            database.drop_within_bound();
+        }
+    }
+
+    /// Refuses everything until the database is open again. Gives the reply of a close that came meanwhile.
+    fn wait_for_room(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<Reply<()>> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        const TRY_EVERY: u32 = 10;
+        for _ in 0..TRY_EVERY {
+            loop {
+                match requests.try_recv() {
+                    Ok(Request::Close(reply)) => return Some(reply),
+                    Ok(request) => request.refuse(self.shared.unavailable()),
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => {
+                        let (reply, _) = oneshot::channel();
+                        return Some(reply);
+                    }
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+        if self.shared.folder.free_bytes() >= self.config.min_free_bytes {
+            self.reopen();
+        }
+        None
+    }
+
+    fn reopen(&mut self) {
+        match Database::open(&self.shared.folder, self.config.max_cached_bytes) {
+            Ok(opened) => {
+                tracing::info!("the store writes again");
+                self.commit = Commit::over(opened.counters);
+                self.list_versions.clear();
+                self.shared.reopened(&opened.database.db, opened.counters, opened.lanes, opened.warnings);
+                self.database = Some(opened.database);
+            }
+            Err(error) => tracing::warn!(%error, "the store still cannot be opened"),
+        }
+    }
+
+    /// The version of an endpoint list, 0 if there is none.
+    pub(super) fn list_version(&mut self, tree: &sled::Tree, name: &RecordKey) -> io::Result<u64> {
+        if let Some(version) = self.list_versions.get(name) {
+            return Ok(*version);
+        }
+        let key = keys::record(name);
+        let version = match tree.get(&key)? {
+            Some(value) => rows::unseal::<RecordRow>(&key, &value).map_or(0, |row| row.version),
+            None => 0,
+        };
+        self.list_versions.insert(name.clone(), version);
+        Ok(version)
+    }
+
+    pub(super) fn forget_list_version(&mut self, name: &RecordKey) {
+        self.list_versions.remove(name);
+    }
+}
