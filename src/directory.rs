@@ -1,0 +1,111 @@
+//! The directory: every application and endpoint, in memory, as the engine needs them.
+//!
+//! The store's records are the truth; the front reads them at open and keeps the directory in step with
+//! each change. Readers take a snapshot and hold no lock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
+
+use url::Url;
+
+use crate::application::Application;
+use crate::delivery::{CancelReason, Lane};
+use crate::endpoint::{Endpoint, EndpointStatus};
+use crate::id::{ApplicationId, EndpointId};
+use crate::invalid::Invalid;
+use crate::profile::Profile;
+
+/// An endpoint with what an attempt needs, worked out once.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) endpoint: Endpoint,
+    /// The profile with the endpoint's overrides.
+    pub(crate) profile: Profile,
+    pub(crate) url: Url,
+    /// Scheme, host and port: what shares a receiver.
+    pub(crate) origin: String,
+    /// The version of the endpoint's record.
+    pub(crate) version: u64,
+}
+
+impl Destination {
+    /// Works out what an attempt needs.
+    ///
+    /// # Errors
+    /// The settings are not valid. Stored ones are, unless an older version allowed more.
+    pub(crate) fn new(endpoint: Endpoint, version: u64) -> Result<Self, Invalid> {
+        let (url, profile) = endpoint.settings.validate()?;
+        let origin = url.origin().ascii_serialization();
+        Ok(Destination { endpoint, profile, url, origin, version })
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        Lane { application: self.endpoint.application, endpoint: self.endpoint.id }
+    }
+
+    /// Whether attempts may start, and if not, why what waits is canceled.
+    pub(crate) fn open(&self) -> Result<(), CancelReason> {
+        match self.endpoint.status {
+            EndpointStatus::Enabled => Ok(()),
+            EndpointStatus::Disabled { .. } => Err(CancelReason::EndpointDisabled),
+            EndpointStatus::Deleted { .. } => Err(CancelReason::EndpointDeleted),
+        }
+    }
+}
+
+/// An application and its endpoints, those deleted included.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant {
+    pub(crate) application: Application,
+    /// The version of the application's record.
+    pub(crate) version: u64,
+    /// The version of the endpoint list that `endpoints` shows.
+    pub(crate) list_version: u64,
+    pub(crate) endpoints: BTreeMap<EndpointId, Arc<Destination>>,
+}
+
+/// Every application and endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    tenants: RwLock<HashMap<ApplicationId, Arc<Tenant>>>,
+}
+
+const UNPOISONED: &str = "no code panics while it holds the directory";
+
+impl Directory {
+    pub(crate) fn tenant(&self, id: ApplicationId) -> Option<Arc<Tenant>> {
+        self.tenants.read().expect(UNPOISONED).get(&id).cloned()
+    }
+
+    pub(crate) fn destination(&self, lane: Lane) -> Option<Arc<Destination>> {
+        self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
+    }
+
+    pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {
+        let tenants = self.tenants.read().expect(UNPOISONED);
+        let find = |lane: &Lane| tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned();
+        lanes.iter().map(|lane| (*lane, find(lane))).collect()
+    }
+
+    /// All applications, by id.
+    pub(crate) fn tenants(&self) -> Vec<Arc<Tenant>> {
+        let mut tenants: Vec<_> = self.tenants.read().expect(UNPOISONED).values().cloned().collect();
+        tenants.sort_unstable_by_key(|tenant| tenant.application.id);
+        tenants
+    }
+
+    /// Shows a tenant as it is now, unless a later state is shown already.
+    pub(crate) fn show(&self, tenant: Tenant) {
+        let mut tenants = self.tenants.write().expect(UNPOISONED);
+        let later = tenants.get(&tenant.application.id).is_some_and(|shown| {
+            (shown.list_version, shown.version) > (tenant.list_version, tenant.version)
+        });
+        if !later {
+            tenants.insert(tenant.application.id, Arc::new(tenant));
+        }
+    }
+
+    pub(crate) fn forget(&self, id: ApplicationId) {
+        self.tenants.write().expect(UNPOISONED).remove(&id);
+    }
+}

@@ -1,0 +1,205 @@
+//! One attempt: wrap, sign, POST, and the record of it. It decides nothing and writes nothing.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use crate::attempt::{Attempt, Timing, Trigger};
+use crate::body;
+use crate::delivery::{Failure, Outcome, Progress, StateKind};
+use crate::directory::Destination;
+use crate::id::AttemptId;
+use crate::invalid::Invalid;
+use crate::message::Message;
+use crate::plan::{Attempted, LOST};
+use crate::profile::{BodyMode, KeyKind, Profile};
+use crate::secret::{REDACTED, Secret};
+use crate::signature::{self, Signable};
+use crate::store::Lease;
+use crate::time::Timestamp;
+use crate::transport::{Reply, Request};
+
+use super::Parts;
+
+/// Attempts a claimed delivery.
+pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destination>) -> Box<Attempted> {
+    let (started_at, random) = parts.ids.next(parts.clock.now());
+    let id = AttemptId::from_parts(started_at, random);
+    // A panic in here costs this attempt, never the dispatcher or the permit.
+    let tried = AssertUnwindSafe(try_it(&parts, &lease, &destination)).catch_unwind().await;
+    let tried = tried.unwrap_or_else(|_| Some(Tried::not_sent(Failure::Panicked)));
+    let attempt = tried.map(|tried| {
+        let progress = lease.progress.tried();
+        Attempt {
+            id,
+            delivery: lease.delivery,
+            number: progress.attempts,
+            round: progress.round,
+            trigger: trigger(progress, tried.test),
+            started_at,
+            url: destination.endpoint.settings.url.clone(),
+            request_headers: tried.headers,
+            outcome: tried.reply.outcome,
+            response: tried.reply.response,
+            timing: tried.reply.timing,
+            // The plan decides the result.
+            result: StateKind::Leased,
+        }
+    });
+    let ended_at = parts.clock.now();
+    let latest = parts.directory.destination(destination.lane());
+    let open = latest.as_ref().unwrap_or(&destination).open();
+    Box::new(Attempted { lease, destination, attempt, ended_at, draw: crate::random::draw(), open })
+}
+
+fn trigger(progress: Progress, test: bool) -> Trigger {
+    match (progress.round, progress.tries) {
+        (1, 1) if test => Trigger::Test,
+        (1, 1) => Trigger::First,
+        (_, 1) => Trigger::Replay,
+        (_, _) => Trigger::Retry,
+    }
+}
+
+/// What was sent, and what came of it.
+struct Tried {
+    headers: Vec<(String, String)>,
+    test: bool,
+    reply: Reply,
+}
+
+impl Tried {
+    fn not_sent(failure: Failure) -> Self {
+        Tried::with(Outcome::Failed(failure), false)
+    }
+
+    fn with(outcome: Outcome, test: bool) -> Self {
+        Tried { headers: Vec::new(), test, reply: Reply { outcome, response: None, timing: Timing::default() } }
+    }
+}
+
+/// `None` if the store could not say what the message is: then nothing was tried.
+async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination) -> Option<Tried> {
+    if lease.lost {
+        return Some(Tried::with(LOST, false));
+    }
+    let message = match &lease.message {
+        Some(message) => Arc::clone(message),
+        None => {
+            let delivery = lease.delivery;
+            match parts.store.message(delivery.lane.application, delivery.message).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return Some(Tried::not_sent(Failure::Damaged)),
+                Err(_) => return None,
+            }
+        }
+    };
+    match request(destination, &message, parts.clock.now(), parts.clock.wall()) {
+        Ok(Ready { request, headers }) => {
+            let reply = parts.transport.post(request).await;
+            Some(Tried { headers, test: message.test, reply })
+        }
+        Err(problem) => {
+            tracing::warn!(endpoint = %destination.endpoint.id, message = %message.id, %problem, "cannot be sent");
+            Some(Tried::with(Outcome::Failed(Failure::Unsendable), message.test))
+        }
+    }
+}
+
+struct Ready {
+    request: Request,
+    /// The headers as the log keeps them.
+    headers: Vec<(String, String)>,
+}
+
+/// Builds the request. `now` decides which keys are active, `wall` is what receivers compare with their clock.
+fn request(destination: &Destination, message: &Message, now: Timestamp, wall: Timestamp) -> Result<Ready, Invalid> {
+    let Destination { endpoint, profile, url, .. } = destination;
+    let wraps = profile.body != BodyMode::AsGiven;
+    // The endpoint's body mode may have changed since the message was accepted.
+    if wraps {
+        let watched: Vec<&str> = body::added_names(profile).into_iter().flatten().collect();
+        match (watched.is_empty(), message.json) {
+            (true, true) => {}
+            (true, false) => body::check(profile, &body::Shape::NotJson)?,
+            (false, _) => body::check(profile, &body::Shape::of(&message.payload, &watched))?,
+        }
+    }
+    let body = body::build(profile, &message.event_type, message.occurred_at, &message.payload);
+    let secrets = endpoint.active_secrets(now);
+    let id = message.id.to_string();
+    let what = Signable { id: &id, time: wall, url: url.as_str(), body: &body };
+    let signed = signature::sign(profile, &secrets, what)?;
+    let content_type = if message.json || wraps { "application/json" } else { "application/octet-stream" };
+
+    let mut headers = Vec::with_capacity(endpoint.settings.headers.len() + signed.len() + 1);
+    let mut log = Vec::with_capacity(headers.capacity());
+    for custom in &endpoint.settings.headers {
+        log.push((custom.name.clone(), REDACTED.to_owned()));
+        headers.push((custom.name.clone(), custom.value.clone()));
+    }
+    log.push(("Content-Type".to_owned(), content_type.to_owned()));
+    headers.push(("Content-Type".to_owned(), Secret::from(content_type)));
+    let redact = sends_the_secret_itself(profile, &secrets);
+    for (name, value) in signed {
+        log.push((name.clone(), if redact { REDACTED.to_owned() } else { value.clone() }));
+        headers.push((name, Secret::new(value)));
+    }
+    Ok(Ready { request, headers }) => {
+            let reply = parts.transport.post(request).await;
+            Some(Tried { headers, test: message.test, reply })
+        }
+        Err(problem) => {
+            tracing::warn!(endpoint = %destination.endpoint.id, message = %message.id, %problem, "cannot be sent");
+            Some(Tried::with(Outcome::Failed(Failure::Unsendable), message.test))
+        }
+    }
+}
+
+struct Ready {
+    request: Request,
+    /// The headers as the log keeps them.
+    headers: Vec<(String, String)>,
+}
+
+/// Builds the request. `now` decides which keys are active, `wall` is what receivers compare with their clock.
+fn request(destination: &Destination, message: &Message, now: Timestamp, wall: Timestamp) -> Result<Ready, Invalid> {
+    let Destination { endpoint, profile, url, .. } = destination;
+    let wraps = profile.body != BodyMode::AsGiven;
+    // The endpoint's body mode may have changed since the message was accepted.
+    if wraps {
+        let watched: Vec<&str> = body::added_names(profile).into_iter().flatten().collect();
+        match (watched.is_empty(), message.json) {
+            (true, true) => {}
+            (true, false) => body::check(profile, &body::Shape::NotJson)?,
+            (false, _) => body::check(profile, &body::Shape::of(&message.payload, &watched))?,
+        }
+    }
+    let body = body::build(profile, &message.event_type, message.occurred_at, &message.payload);
+    let secrets = endpoint.active_secrets(now);
+    let id = message.id.to_string();
+    let what = Signable { id: &id, time: wall, url: url.as_str(), body: &body };
+    let signed = signature::sign(profile, &secrets, what)?;
+    let content_type = if message.json || wraps { "application/json" } else { "application/octet-stream" };
+
+    let mut headers = Vec::with_capacity(endpoint.settings.headers.len() + signed.len() + 1);
+    let mut log = Vec::with_capacity(headers.capacity());
+    for custom in &endpoint.settings.headers {
+        log.push((custom.name.clone(), REDACTED.to_owned()));
+        headers.push((custom.name.clone(), custom.value.clone()));
+    }
+    log.push(("Content-Type".to_owned(), content_type.to_owned()));
+    headers.push(("Content-Type".to_owned(), Secret::from(content_type)));
+    for (rule, (name, value)) in profile.signing.headers.iter().filter(|rule| signed.iter().any(|(n, _)| *n == rule.name)).zip(signed.clone()) {
+        let token = rule.value.uses(Placeholder::Signature) && sends_the_secret_itself(profile, &secrets);
+        log.push((name.clone(), if token { REDACTED.to_owned() } else { value.clone() }));
+        headers.push((name, Secret::new(value)));
+    }
+    Ok(Ready { request: Request { url: url.clone(), headers, body, timeout: profile.timeout() }, headers: log })
+}
+
+fn sends_the_secret_itself(profile: &Profile, secrets: &[Secret]) -> bool {
+    let token = |secret: &Secret| profile.signing.rule(secret.expose()).is_some_and(|rule| rule.kind == KeyKind::StaticToken);
+    secrets.iter().any(token)
+}

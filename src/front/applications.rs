@@ -1,0 +1,198 @@
+//! Applications: making, finding, changing and deleting them; and reading the directory at open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::application::{Application, NewApplication};
+use crate::directory::{Destination, Tenant};
+use crate::endpoint::{Endpoint, EndpointStatus};
+use crate::error::Error;
+use crate::id::{ApplicationId, EndpointId};
+use crate::store::{Put, Record, RecordKind};
+
+use super::{Ringback, records};
+
+/// How many records one read of the directory takes.
+const PAGE: usize = 1000;
+
+impl Ringback {
+    /// Makes an application.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field; [`Error::UidTaken`].
+    pub async fn create_application(&self, new: NewApplication) -> Result<Application, Error> {
+        let now = self.now();
+        let (time, random) = self.inner.ids.next(now);
+        let application = new.build(ApplicationId::from_parts(time, random), now)?;
+        let mut batch = vec![Put {
+            key: records::application_key(application.id),
+            expected: 0,
+            active: true,
+            value: Some(records::application_to(&application)),
+        }];
+        if let Some(uid) = &application.uid {
+            batch.push(self.uid_put(records::application_uid_key(uid), &application.id.to_bytes()));
+        }
+        if !self.inner.store.put(batch).await? {
+            return Err(Error::UidTaken(application.uid.unwrap_or_default()));
+        }
+        self.inner.directory.show(Tenant {
+            application: application.clone(),
+            version: 1,
+            list_version: 0,
+            endpoints: BTreeMap::new(),
+        });
+        Ok(application)
+    }
+
+    pub(super) fn uid_put(&self, key: crate::store::RecordKey, id: &[u8]) -> Put {
+        Put { key, expected: 0, active: true, value: Some(id.to_vec().into()) }
+    }
+
+    /// An application by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn application(&self, id: ApplicationId) -> Result<Application, Error> {
+        Ok(self.tenant(id)?.application.clone())
+    }
+
+    /// An application by the platform's own name for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn application_by_uid(&self, uid: &str) -> Result<Application, Error> {
+        let tenants = self.inner.directory.tenants();
+        let found = tenants.iter().find(|tenant| tenant.application.uid.as_deref() == Some(uid));
+        found.map(|tenant| tenant.application.clone()).ok_or(Error::NotFound("application"))
+    }
+
+    /// All applications, oldest first.
+    pub fn applications(&self) -> Vec<Application> {
+        self.inner.directory.tenants().iter().map(|tenant| tenant.application.clone()).collect()
+    }
+
+    /// Changes an application: everything is replaced by what is given.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] names the field; [`Error::UidTaken`]; [`Error::Conflict`] if it
+    /// was changed at the same time.
+    pub async fn update_application(&self, id: ApplicationId, new: NewApplication) -> Result<Application, Error> {
+        let tenant = self.tenant(id)?;
+        let old = &tenant.application;
+        let changed = Application { created_at: old.created_at, ..new.build(id, self.now())? };
+        let mut batch = vec![Put {
+            key: records::application_key(id),
+            expected: tenant.version,
+            active: true,
+            value: Some(records::application_to(&changed)),
+        }];
+        if old.uid != changed.uid {
+            if let Some(uid) = &old.uid {
+                let key = records::application_uid_key(uid);
+                batch.push(Put { key, expected: 1, active: true, value: None });
+            }
+            if let Some(uid) = &changed.uid {
+                let key = records::application_uid_key(uid);
+                if self.inner.store.get(key.clone()).await?.is_some() {
+                    return Err(Error::UidTaken(uid.clone()));
+                }
+                batch.push(self.uid_put(key, &id.to_bytes()));
+            }
+        }
+        if !self.inner.store.put(batch).await? {
+            return Err(Error::Conflict("the application was changed at the same time; try again"));
+        }
+        let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
+        self.inner.directory.show(tenant);
+        Ok(changed)
+    }
+
+    /// Deletes an application and its endpoints. What waits to be delivered is canceled; what is stored of its
+    /// messages goes with retention.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
+    pub async fn delete_application(&self, id: ApplicationId) -> Result<(), Error> {
+        let endpoints: Vec<EndpointId> = self.endpoints(id)?.iter().map(|endpoint| endpoint.id).collect();
+        for endpoint in endpoints {
+            self.delete_endpoint(id, endpoint).await?;
+        }
+        let tenant = self.tenant(id)?;
+        let mut batch =
+            vec![Put { key: records::application_key(id), expected: tenant.version, active: true, value: None }];
+        if let Some(uid) = &tenant.application.uid {
+            batch.push(Put { key: records::application_uid_key(uid), expected: 1, active: true, value: None });
+        }
+        if !self.inner.store.put(batch).await? {
+            return Err(Error::Conflict("the application was changed at the same time; try again"));
+        }
+        self.inner.directory.forget(id);
+        Ok(())
+    }
+
+    pub(super) fn tenant(&self, id: ApplicationId) -> Result<Arc<Tenant>, Error> {
+        self.inner.directory.tenant(id).ok_or(Error::NotFound("application"))
+    }
+
+    /// Reads every application and endpoint into the directory, and notes the lanes that are to be swept.
+    pub(super) async fn read_directory(&self) -> Result<(), Error> {
+        for record in self.all_records(RecordKind::Application, None).await? {
+            let Ok(id) = record.key.key.as_slice().try_into().map(ApplicationId::from_bytes) else { continue };
+            match records::application_from(id, &record.value) {
+                Some(application) => self.read_tenant(application, record.version).await?,
+                None => tracing::error!(application = %id, "an application's record cannot be read; it is left out"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an application's endpoints anew.
+    pub(super) async fn read_tenant(&self, application: Application, version: u64) -> Result<(), Error> {
+        let id = application.id;
+        // The list's version first: endpoints read after it are at least as new.
+        let list = self.inner.store.get(records::endpoint_list_key(id)).await?;
+        let mut endpoints = BTreeMap::new();
+        for record in self.all_records(RecordKind::Endpoint, Some(id)).await? {
+            let Ok(endpoint_id) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
+            let endpoint = records::endpoint_from(id, endpoint_id, &record.value);
+            match endpoint.map(|endpoint| Destination::new(endpoint, record.version)) {
+                Some(Ok(destination)) => {
+                    self.sweep_if_closed(&destination.endpoint);
+                    endpoints.insert(endpoint_id, Arc::new(destination));
+                }
+                Some(Err(problem)) => tracing::error!(endpoint = %endpoint_id, %problem, "an endpoint cannot be used"),
+                None => tracing::error!(endpoint = %endpoint_id, "an endpoint's record cannot be read; it is left out"),
+            }
+        }
+        let list_version = list.map_or(0, |record| record.version);
+        self.inner.directory.show(Tenant { application, version, list_version, endpoints });
+        Ok(())
+    }
+
+    async fn all_records(&self, kind: RecordKind, of: Option<ApplicationId>) -> Result<Vec<Record>, Error> {
+        let mut all: Vec<Record> = Vec::new();
+        loop {
+            let after = all.last().map(|record| record.key.key.clone());
+            let page = self.inner.store.list(kind, of, after, PAGE).await?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Has the chores cancel what waits for an endpoint that takes nothing.
+    pub(super) fn sweep_if_closed(&self, endpoint: &Endpoint) {
+        use crate::delivery::{CancelReason, Lane};
+        let reason = match endpoint.status {
+            EndpointStatus::Enabled => return,
+            EndpointStatus::Disabled { .. } => CancelReason::EndpointDisabled,
+            EndpointStatus::Deleted { .. } => CancelReason::EndpointDeleted,
+        };
+        let lane = Lane { application: endpoint.application, endpoint: endpoint.id };
+        self.inner.sweeps.lock().expect("no code panics while it holds the list").push((lane, reason));
+        self.inner.chores.notify_one();
+    }
+}

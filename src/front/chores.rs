@@ -1,0 +1,155 @@
+//! Chores beside delivering: sweeping up after closed endpoints, replay jobs, retention. One loop, no tasks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::delivery::{CancelReason, Lane};
+use crate::error::Error;
+use crate::id::JobId;
+use crate::store::{Cancel, Prune};
+use crate::time::Timestamp;
+
+use super::Ringback;
+use super::replay::{JobStatus, ReplayJob};
+
+/// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
+const BITE: usize = 250;
+/// How long the chores wait after the store failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What is to be done when.
+#[derive(Default)]
+struct Agenda {
+    prune_at: Timestamp,
+    /// Running jobs, and when each gets on.
+    jobs: BTreeMap<JobId, Timestamp>,
+}
+
+impl Ringback {
+    /// Does the chores until the dispatcher has stopped.
+    pub(super) async fn run_chores(&self) {
+        let mut agenda = Agenda::default();
+        let mut known = false;
+        loop {
+            let now = self.now();
+            let done = async {
+                if !std::mem::replace(&mut known, true) {
+                    self.find_jobs(&mut agenda).await.inspect_err(|_| known = false)?;
+                }
+                self.sweep().await?;
+                self.advance_jobs(&mut agenda).await?;
+                self.prune_if_due(&mut agenda).await
+            };
+            let next = tokio::select! {
+                done = done => match done {
+                    Ok(()) => agenda.jobs.values().copied().min().unwrap_or(Timestamp::MAX).min(agenda.prune_at),
+                    Err(Error::Closed) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "chores wait for the store");
+                        now + AFTER_FAILURE
+                    }
+                },
+                () = self.inner.shutdown_chores.notified() => return,
+            };
+            let pause = tokio::time::sleep(next.since(self.now()).min(Duration::from_secs(3600)));
+            tokio::select! {
+                () = pause => {}
+                () = self.inner.chores.notified() => known = false,
+                () = self.inner.shutdown_chores.notified() => return,
+            }
+        }
+    }
+
+    /// Cancels what waits for endpoints that were closed. A lane is crossed off once nothing waits there.
+    async fn sweep(&self) -> Result<(), Error> {
+        loop {
+            let next = self.inner.sweeps.lock().expect("no code panics while it holds the list").last().copied();
+            let Some((lane, reason)) = next else { return Ok(()) };
+            while self.sweep_bite(lane, reason).await? == BITE {}
+            let mut sweeps = self.inner.sweeps.lock().expect("no code panics while it holds the list");
+            sweeps.retain(|swept| *swept != (lane, reason));
+        }
+    }
+
+    async fn sweep_bite(&self, lane: Lane, reason: CancelReason) -> Result<usize, Error> {
+        // It may have been enabled again since it was noted.
+        let closed = self.inner.directory.destination(lane).is_none_or(|destination| destination.open().is_err());
+        if !closed {
+            return Ok(0);
+        }
+        Ok(self.inner.store.cancel(Cancel::Lane { lane, limit: BITE }, reason, self.now()).await?)
+    }
+
+    async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
+        for job in self.replay_jobs().await? {
+            if job.status == JobStatus::Running {
+                agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+            }
+        }
+        Ok(())
+    }
+
+    async fn advance_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
+        let now = self.now();
+        let due: Vec<JobId> = agenda.jobs.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            match self.advance_replay(id, bite(self.replay_job(id).await?.rate)).await? {
+                Some(job) => drop(agenda.jobs.insert(id, self.now() + pause(&job))),
+                None => {
+                    // Finished or stopped; or stopped and changed just now, which the next look shows.
+                    let running = self.replay_job(id).await?.status == JobStatus::Running;
+                    if !running {
+                        agenda.jobs.remove(&id);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_if_due(&self, agenda: &mut Agenda) -> Result<(), Error> {
+        let now = self.now();
+        if now < agenda.prune_at {
+            return Ok(());
+        }
+        self.prune().await?;
+        agenda.prune_at = self.now() + self.inner.config.prune_every;
+        Ok(())
+    }
+
+    /// Removes what retention allows, now; answers how many messages. [`run`](Ringback::run) does it every
+    /// `Config::prune_every`.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn prune(&self) -> Result<usize, Error> {
+        let now = self.now();
+        let config = &self.inner.config;
+        let mut prune = Prune {
+            now,
+            delivered_before: now - config.keep_delivered,
+            ended_before: now - config.keep_ended,
+            after: None,
+            limit: BITE,
+        };
+        let mut removed = 0;
+        loop {
+            let pruned = self.inner.store.prune(prune.clone()).await?;
+            removed += pruned.removed;
+            if pruned.next.is_none() {
+                return Ok(removed);
+            }
+            prune.after = pruned.next;
+        }
+    }
+}
+
+/// How many letters a job replays at once: a tenth of a second's worth, at most what one write holds well.
+fn bite(rate: u32) -> usize {
+    (rate as usize / 10).clamp(1, 60)
+}
+
+/// How long a job waits after that many, to keep its rate.
+fn pause(job: &ReplayJob) -> Duration {
+    Duration::from_secs_f64(bite(job.rate) as f64 / f64::from(job.rate))
+}

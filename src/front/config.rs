@@ -1,0 +1,115 @@
+//! The settings of a [`Ringback`](crate::Ringback): plain data with defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::egress::Policy;
+use crate::invalid::Invalid;
+
+/// The settings of a [`Ringback`](crate::Ringback). Every limit that it keeps is named here.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The store's folder. It is made if it is not there. Default: `ringback-data`.
+    pub path: PathBuf,
+    /// Which addresses may be called beyond public ones by https. Default: none.
+    pub egress: Policy,
+    /// Certificates (PEM) of authorities to trust beside Mozilla's, for receivers inside the operator's network.
+    pub extra_root_certificates: Vec<Vec<u8>>,
+    /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
+    pub max_payload: usize,
+    /// The most endpoints of an application. Default: 1,000.
+    pub max_endpoints: usize,
+    /// The most messages of one [`send_batch`](crate::Ringback::send_batch). Default: 1,000.
+    pub max_batch: usize,
+    /// The most requests on their way at once, in all. Default: 1,024.
+    pub max_in_flight: usize,
+    /// The most requests on their way to one endpoint, where it does not say otherwise: at most 1,024. Default: 64.
+    pub max_in_flight_per_endpoint: u32,
+    /// The most requests on their way to one scheme, host and port. Default: 256.
+    pub max_in_flight_per_origin: u32,
+    /// The most attempts that have ended and are not on disk yet. Default: 8,192.
+    pub max_unsettled: usize,
+    /// How long an idempotency key is remembered. Default: 24 hours.
+    pub idempotency_window: Duration,
+    /// How long messages that were delivered everywhere are kept, with their attempts. Default: 30 days.
+    pub keep_delivered: Duration,
+    /// How long messages with a dead or canceled delivery are kept, with their attempts. Default: 90 days.
+    pub keep_ended: Duration,
+    /// How often retention looks for what it may remove. Default: 1 hour.
+    pub prune_every: Duration,
+    /// How long [`shutdown`](crate::Ringback::shutdown) lets requests on their way finish. Default: 30 seconds.
+    pub shutdown_grace: Duration,
+    /// Sends are refused while this many bytes of payload wait to be delivered. Default: 8 GiB.
+    pub max_open_bytes: u64,
+    /// Sends are refused while this many bytes of messages and attempts are kept. The folder takes up to six
+    /// times as much. Default: 64 GiB.
+    pub max_kept_bytes: u64,
+    /// Sends are refused while less than this is free on the file system. Default: 256 MiB.
+    pub min_free_bytes: u64,
+    /// Fresh messages are kept in memory up to this many bytes. Default: 32 MiB.
+    pub max_cached_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Config {
+            path: "ringback-data".into(),
+            egress: Policy::default(),
+            extra_root_certificates: Vec::new(),
+            max_payload: 1 << 20,
+            max_endpoints: 1_000,
+            max_batch: 1_000,
+            max_in_flight: 1_024,
+            max_in_flight_per_endpoint: 64,
+            max_in_flight_per_origin: 256,
+            max_unsettled: 8_192,
+            idempotency_window: DAY,
+            keep_delivered: DAY * 30,
+            keep_ended: DAY * 90,
+            prune_every: Duration::from_secs(3600),
+            shutdown_grace: Duration::from_secs(30),
+            max_open_bytes: 8 << 30,
+            max_kept_bytes: 64 << 30,
+            min_free_bytes: 256 << 20,
+            max_cached_bytes: 32 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with the store in this folder.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Config { path: path.into(), ..Config::default() }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let positive = [
+            ("maxPayload", self.max_payload),
+            ("maxEndpoints", self.max_endpoints),
+            ("maxBatch", self.max_batch),
+            ("maxInFlight", self.max_in_flight),
+            ("maxInFlightPerEndpoint", self.max_in_flight_per_endpoint as usize),
+            ("maxInFlightPerOrigin", self.max_in_flight_per_origin as usize),
+            ("maxUnsettled", self.max_unsettled),
+        ];
+        if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Invalid::new(field, "must be at least 1"));
+        }
+        if self.max_payload > 16 << 20 {
+            return Err(Invalid::new("maxPayload", "must be at most 16 MiB"));
+        }
+        if self.max_in_flight_per_endpoint > 1024 {
+            return Err(Invalid::new("maxInFlightPerEndpoint", "must be at most 1,024"));
+        }
+        if self.prune_every < Duration::from_millis(10) {
+            return Err(Invalid::new("pruneEvery", "must be at least 10 milliseconds"));
+        }
+        Ok(())
+    }
+}

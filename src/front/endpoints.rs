@@ -1,0 +1,276 @@
+//! Endpoints: making, finding, changing, closing and deleting them, and their keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::Lane;
+use crate::directory::{Destination, Tenant};
+use crate::endpoint::{self, Endpoint, EndpointSettings, EndpointStatus, MAX_KEYS, NewEndpoint, SigningKey};
+use crate::error::Error;
+use crate::id::{ApplicationId, EndpointId};
+use crate::invalid::Invalid;
+use crate::profile::SecretRule;
+use crate::random::secret_bytes;
+use crate::secret::Secret;
+use crate::signature;
+use crate::store::Put;
+use crate::time::Timestamp;
+
+use super::{Ringback, records};
+
+/// How often a change is tried again when the endpoint list moved meanwhile.
+const TRIES: usize = 16;
+
+impl Ringback {
+    /// Makes an endpoint of an application.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] names the field (an address that must not be called is `url`);
+    /// [`Error::UidTaken`]; [`Error::Overloaded`] if the application has as many as it may have.
+    pub async fn create_endpoint(
+        &self,
+        application: ApplicationId,
+        new: impl Into<NewEndpoint>,
+    ) -> Result<Endpoint, Error> {
+        let NewEndpoint { settings, secret } = new.into();
+        let (url, profile) = settings.validate()?;
+        self.inner.egress.check_url(&url)?;
+        let keys = endpoint::first_keys(&profile, secret, secret_bytes())?;
+        let now = self.now();
+        let (time, random) = self.inner.ids.next(now);
+        let endpoint = Endpoint {
+            id: EndpointId::from_parts(time, random),
+            application,
+            settings,
+            keys,
+            status: EndpointStatus::Enabled,
+            created_at: now,
+            updated_at: now,
+        };
+        let live = self.endpoints(application)?.len();
+        if live >= self.inner.config.max_endpoints {
+            return Err(Error::Overloaded(format!("the application has {live} endpoints, as many as it may have")));
+        }
+        let uid = endpoint.settings.uid.clone();
+        self.store_endpoint(endpoint, 0, None, uid).await
+    }
+
+    /// An endpoint by its id. One that was deleted is not found.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<Endpoint, Error> {
+        Ok(self.destination(application, id)?.endpoint.clone())
+    }
+
+    /// An endpoint by the platform's own name for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn endpoint_by_uid(&self, application: ApplicationId, uid: &str) -> Result<Endpoint, Error> {
+        let found = self.endpoints(application)?.into_iter().find(|e| e.settings.uid.as_deref() == Some(uid));
+        found.ok_or(Error::NotFound("endpoint"))
+    }
+
+    /// The endpoints of an application, oldest first, those deleted left out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn endpoints(&self, application: ApplicationId) -> Result<Vec<Endpoint>, Error> {
+        let tenant = self.tenant(application)?;
+        let live = tenant.endpoints.values().filter(|destination| !is_deleted(&destination.endpoint));
+        Ok(live.map(|destination| destination.endpoint.clone()).collect())
+    }
+
+    /// Changes an endpoint: its settings are replaced by what is given. Its keys stay, unless a secret is given.
+    ///
+    /// # Errors
+    /// As [`create_endpoint`](Ringback::create_endpoint); `secret` is named if the keys it has do not fit the
+    /// new profile.
+    pub async fn update_endpoint(
+        &self,
+        application: ApplicationId,
+        id: EndpointId,
+        new: impl Into<NewEndpoint>,
+    ) -> Result<Endpoint, Error> {
+        let NewEndpoint { settings, secret } = new.into();
+        let (url, profile) = settings.validate()?;
+        self.inner.egress.check_url(&url)?;
+        let old = self.destination(application, id)?;
+        let keys = match secret {
+            None if profile.signing.secret == SecretRule::None => Vec::new(),
+            None if !old.endpoint.keys.is_empty() => {
+                old.endpoint.keys.iter().try_for_each(|key| signature::validate_secret(&profile, &key.secret))?;
+                old.endpoint.keys.clone()
+            }
+            given => endpoint::first_keys(&profile, given, secret_bytes())?,
+        };
+        let uids = (old.endpoint.settings.uid.clone(), settings.uid.clone());
+        let changed = Endpoint { settings, keys, updated_at: self.now(), ..old.endpoint.clone() };
+        let (remove, add) = if uids.0 == uids.1 { (None, None) } else { uids };
+        self.store_endpoint(changed, old.version, remove, add).await
+    }
+
+    /// Lets an endpoint take messages again. What was canceled while it was disabled can be replayed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
+    pub async fn enable_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<Endpoint, Error> {
+        self.set_status(application, id, EndpointStatus::Enabled).await
+    }
+
+    /// Closes an endpoint: new messages make no delivery to it, no attempt starts after this returns, and what
+    /// waits is canceled (by [`run`](Ringback::run), at once or when it runs again).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
+    pub async fn disable_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<Endpoint, Error> {
+        self.set_status(application, id, EndpointStatus::Disabled { since: self.now() }).await
+    }
+
+    /// Deletes an endpoint. What waits for it is canceled; its log stays until retention removes it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
+    pub async fn delete_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<(), Error> {
+        let old = self.destination(application, id)?;
+        let now = self.now();
+        // Nothing is sent to it again, so its secrets need not be kept.
+        let settings = EndpointSettings { headers: Vec::new(), uid: None, ..old.endpoint.settings.clone() };
+        let deleted = Endpoint {
+            settings,
+            keys: Vec::new(),
+            status: EndpointStatus::Deleted { since: now },
+            updated_at: now,
+            ..old.endpoint.clone()
+        };
+        self.store_endpoint(deleted, old.version, old.endpoint.settings.uid.clone(), None).await.map(|_| ())
+    }
+
+    async fn set_status(
+        &self,
+        application: ApplicationId,
+        id: EndpointId,
+        status: EndpointStatus,
+    ) -> Result<Endpoint, Error> {
+        let old = self.destination(application, id)?;
+        let changed = Endpoint { status, updated_at: self.now(), ..old.endpoint.clone() };
+        self.store_endpoint(changed, old.version, None, None).await
+    }
+
+    /// Reveals an endpoint's newest secret; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn endpoint_secret(&self, application: ApplicationId, id: EndpointId) -> Result<Option<Secret>, Error> {
+        Ok(self.destination(application, id)?.endpoint.keys.first().map(|key| key.secret.clone()))
+    }
+
+    /// Gives an endpoint a new secret (`new`, or one that is made), and reveals it. The old ones sign beside it
+    /// for `grace`, where the profile's scheme has room for several signatures; a grace of zero revokes them at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] (`secret`): not one that the profile can use, or ten are active;
+    /// [`Error::Conflict`] if the endpoint was changed at the same time.
+    pub async fn rotate_secret(
+        &self,
+        application: ApplicationId,
+        id: EndpointId,
+        new: Option<Secret>,
+        grace: Duration,
+    ) -> Result<Secret, Error> {
+        let old = self.destination(application, id)?;
+        let now = self.now();
+        let secret = match new {
+            Some(secret) => secret,
+            None => signature::secret_from(&old.profile, secret_bytes())
+                .ok_or_else(|| Invalid::new("secret", format!("the profile {} uses none", old.profile.name)))?,
+        };
+        signature::validate_secret(&old.profile, &secret)?;
+        let end = now + grace;
+        let still_active = |key: &&SigningKey| key.expires_at.is_none_or(|at| at > now) && end > now;
+        let mut keys = vec![SigningKey { secret: secret.clone(), expires_at: None }];
+        keys.extend(old.endpoint.keys.iter().filter(still_active).map(|key| SigningKey {
+            secret: key.secret.clone(),
+            expires_at: Some(key.expires_at.map_or(end, |at: Timestamp| at.min(end))),
+        }));
+        if keys.len() > MAX_KEYS {
+            let problem = "ten keys are active; rotate with a grace of zero, or wait until one has expired";
+            return Err(Invalid::new("secret", problem).into());
+        }
+        let changed = Endpoint { keys, updated_at: now, ..old.endpoint.clone() };
+        self.store_endpoint(changed, old.version, None, None).await?;
+        Ok(secret)
+    }
+
+    pub(super) fn destination(&self, application: ApplicationId, id: EndpointId) -> Result<Arc<Destination>, Error> {
+        let found = self.inner.directory.destination(Lane { application, endpoint: id });
+        found.filter(|destination| !is_deleted(&destination.endpoint)).ok_or(Error::NotFound("endpoint"))
+    }
+
+    /// Writes an endpoint, and moves its application's endpoint list in the same write, so that no send that
+    /// was routed over the old list is accepted after it.
+    async fn store_endpoint(
+        &self,
+        endpoint: Endpoint,
+        version: u64,
+        remove_uid: Option<String>,
+        add_uid: Option<String>,
+    ) -> Result<Endpoint, Error> {
+        let application = endpoint.application;
+        for _ in 0..TRIES {
+            let tenant = self.tenant(application)?;
+            let mut batch = vec![
+                Put {
+                    key: records::endpoint_key(application, endpoint.id),
+                    expected: version,
+                    active: endpoint.is_enabled(),
+                    value: Some(records::endpoint_to(&endpoint)),
+                },
+                Put {
+                    key: records::endpoint_list_key(application),
+                    expected: tenant.list_version,
+                    active: true,
+                    value: Some(bytes::Bytes::new()),
+                },
+            ];
+            if let Some(uid) = &remove_uid {
+                let key = records::endpoint_uid_key(application, uid);
+                batch.push(Put { key, expected: 1, active: true, value: None });
+            }
+            if let Some(uid) = &add_uid {
+                let key = records::endpoint_uid_key(application, uid);
+                if self.inner.store.get(key.clone()).await?.is_some() {
+                    return Err(Error::UidTaken(uid.clone()));
+                }
+                batch.push(self.uid_put(key, &endpoint.id.to_bytes()));
+            }
+            if self.inner.store.put(batch).await? {
+                self.show_endpoint(&tenant, endpoint.clone(), version + 1)?;
+                return Ok(endpoint);
+            }
+            // Either the list moved, which is tried again, or the endpoint itself did, which is the caller's to see.
+            self.read_tenant(tenant.application.clone(), tenant.version).await?;
+            let now_at = self.tenant(application)?.endpoints.get(&endpoint.id).map_or(0, |found| found.version);
+            if now_at != version {
+                return Err(Error::Conflict("the endpoint was changed at the same time; try again"));
+            }
+        }
+        Err(Error::Conflict("the application's endpoints are being changed too often; try again"))
+    }
+
+    fn show_endpoint(&self, tenant: &Tenant, endpoint: Endpoint, version: u64) -> Result<(), Error> {
+        let mut endpoints: BTreeMap<EndpointId, Arc<Destination>> = tenant.endpoints.clone();
+        let destination = Destination::new(endpoint, version)?;
+        self.sweep_if_closed(&destination.endpoint);
+        endpoints.insert(destination.endpoint.id, Arc::new(destination));
+        let list_version = tenant.list_version + 1;
+        self.inner.directory.show(Tenant { endpoints, list_version, ..tenant.clone() });
+        Ok(())
+    }
+}
+
+fn is_deleted(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.status, EndpointStatus::Deleted { .. })
+}

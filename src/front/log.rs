@@ -1,0 +1,77 @@
+//! The log: messages, how their deliveries stand, and every attempt.
+
+use std::sync::Arc;
+
+use crate::attempt::Attempt;
+use crate::delivery::{Delivery, DeliveryId};
+use crate::error::Error;
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::Message;
+use crate::store::{AttemptQuery, DeadQuery, MessageQuery, Page};
+
+use super::Ringback;
+
+impl Ringback {
+    /// A message by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also once retention has removed it; [`Error::Storage`].
+    pub async fn message(&self, application: ApplicationId, id: MessageId) -> Result<Arc<Message>, Error> {
+        self.inner.store.message(application, id).await?.ok_or(Error::NotFound("message"))
+    }
+
+    /// A message by the caller's own id of the event.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`].
+    pub async fn message_by_event_id(&self, application: ApplicationId, id: &str) -> Result<Arc<Message>, Error> {
+        let found = self.inner.store.message_by_event_id(application, id.to_owned()).await?;
+        self.message(application, found.ok_or(Error::NotFound("message"))?).await
+    }
+
+    /// Messages, newest first; those that matched no endpoint are among them, with the reason in their routing.
+    /// Give a page's `next` as the query's `before` to get the following one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn messages(
+        &self,
+        application: ApplicationId,
+        query: MessageQuery,
+    ) -> Result<Page<Arc<Message>, MessageId>, Error> {
+        Ok(self.inner.store.messages(application, query).await?)
+    }
+
+    /// How the deliveries of a message stand, in the order of its routing.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn deliveries(&self, application: ApplicationId, message: MessageId) -> Result<Vec<Delivery>, Error> {
+        Ok(self.inner.store.deliveries(application, message).await?)
+    }
+
+    /// Attempts, newest first, by message, endpoint, status and time. Give a page's `next` as the query's
+    /// `before` to get the following one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn attempts(
+        &self,
+        application: ApplicationId,
+        query: AttemptQuery,
+    ) -> Result<Page<Attempt, AttemptId>, Error> {
+        Ok(self.inner.store.attempts(application, query).await?)
+    }
+
+    /// Dead letters, by endpoint and message. Give a page's `next` as the query's `after` to get the following one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn dead_letters(
+        &self,
+        application: ApplicationId,
+        query: DeadQuery,
+    ) -> Result<Page<DeliveryId, (EndpointId, MessageId)>, Error> {
+        Ok(self.inner.store.dead_letters(application, query).await?)
+    }
+}

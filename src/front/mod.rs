@@ -1,0 +1,220 @@
+//! The front: [`Ringback`], the handle that an embedding program holds.
+
+mod applications;
+mod chores;
+mod config;
+mod endpoints;
+mod log;
+mod records;
+mod replay;
+mod send;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::attempt::Attempt;
+use crate::clock::Clock;
+use crate::delivery::{CancelReason, Lane};
+use crate::directory::Directory;
+use crate::dispatcher::{Dispatcher, Parts};
+use crate::egress::Policy;
+use crate::error::Error;
+use crate::plan::Caps;
+use crate::random::IdSource;
+use crate::store::{Health, Store};
+use crate::time::Timestamp;
+use crate::transport::Transport;
+
+pub use config::Config;
+pub use replay::{JobStatus, ReplayFilter, ReplayJob};
+pub use send::Sent;
+
+/// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
+const WATCH_BEHIND: usize = 1024;
+
+/// A webhook sender: a durable queue, its dispatcher and its log. Cheap to clone; all clones are one.
+///
+/// [`send`](Ringback::send) is durable when it returns. Deliveries are made while [`run`](Ringback::run) runs.
+#[derive(Clone)]
+pub struct Ringback {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    store: Arc<dyn Store>,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    egress: Policy,
+    ids: Arc<IdSource>,
+    directory: Arc<Directory>,
+    settled: broadcast::Sender<Arc<Attempt>>,
+    /// Held while `run` runs, so that there is one dispatcher.
+    running: AtomicBool,
+    run_ended: watch::Sender<bool>,
+    shutdown: Notify,
+    shutdown_chores: Notify,
+    /// Lanes that were closed and are to be swept; and the bell for the chores.
+    sweeps: Mutex<Vec<(Lane, CancelReason)>>,
+    chores: Notify,
+}
+
+impl Ringback {
+    /// Opens the sender of a folder, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a setting out of its range; [`Error::Storage`] if the folder is in use by another
+    /// process (which it names), was written by a newer version, or cannot be read or written.
+    #[cfg(feature = "sled")]
+    pub async fn open(config: Config) -> Result<Ringback, Error> {
+        use crate::clock::SystemClock;
+        use crate::http::HttpTransport;
+        use crate::store::sled::{SledConfig, SledStore};
+
+        config.validate()?;
+        let store = SledStore::open(SledConfig {
+            path: config.path.clone(),
+            max_open_bytes: config.max_open_bytes,
+            max_kept_bytes: config.max_kept_bytes,
+            min_free_bytes: config.min_free_bytes,
+            max_cached_bytes: config.max_cached_bytes,
+        })
+        .await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
+        let transport = HttpTransport::new(&config.egress, &config.extra_root_certificates, Arc::clone(&clock))?;
+        Ringback::from_parts(config, Arc::new(store), Arc::new(transport), clock).await
+    }
+
+    /// Builds a sender from parts of the caller's own: another store, a scripted transport, a clock for tests.
+    ///
+    /// # Errors
+    /// As [`open`](Ringback::open), as far as they apply.
+    pub async fn from_parts(
+        config: Config,
+        store: Arc<dyn Store>,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Ringback, Error> {
+        config.validate()?;
+        let ringback = Ringback {
+            inner: Arc::new(Inner {
+                egress: config.egress.clone(),
+                config,
+                store,
+                transport,
+                clock,
+                ids: Arc::new(IdSource::new()),
+                directory: Arc::new(Directory::default()),
+                settled: broadcast::Sender::new(WATCH_BEHIND),
+                running: AtomicBool::new(false),
+                run_ended: watch::Sender::new(true),
+                shutdown: Notify::new(),
+                shutdown_chores: Notify::new(),
+                sweeps: Mutex::new(Vec::new()),
+                chores: Notify::new(),
+            }),
+        };
+        ringback.read_directory().await?;
+        Ok(ringback)
+    }
+
+    /// Delivers: what waits now, and what is sent from now on, until [`shutdown`](Ringback::shutdown). It also
+    /// sweeps up after disabled endpoints, runs replay jobs and removes what retention allows.
+    ///
+    /// Spawn it on the runtime. Dropping the future stops delivering at once; what was on its way is attempted
+    /// again by the next `run` or `open`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it runs already.
+    pub async fn run(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        if inner.running.swap(true, Ordering::AcqRel) {
+            return Err(Error::Conflict("deliveries are being made already"));
+        }
+        inner.run_ended.send_replace(false);
+        // Also when this future is dropped.
+        let _ended = Ended(inner);
+        let config = &inner.config;
+        let caps = Caps {
+            in_flight: config.max_in_flight,
+            per_endpoint: config.max_in_flight_per_endpoint,
+            per_origin: config.max_in_flight_per_origin,
+            unsettled: config.max_unsettled,
+        };
+        let dispatcher = Dispatcher::new(self.parts(), caps);
+        let delivering = async {
+            dispatcher.run(&inner.shutdown, config.shutdown_grace).await;
+            inner.shutdown_chores.notify_one();
+        };
+        tokio::join!(delivering, self.run_chores());
+        Ok(())
+    }
+
+    /// Lets the requests on their way finish (for at most `Config::shutdown_grace`), and closes the store.
+    /// Every later call answers [`Error::Closed`].
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the store could not be closed.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let mut ended = self.inner.run_ended.subscribe();
+        if self.inner.running.load(Ordering::Acquire) {
+            self.inner.shutdown.notify_one();
+        }
+        // The sender lives in `self`, so this ends only when `run` has.
+        let _ = ended.wait_for(|ended| *ended).await;
+        Ok(self.inner.store.close().await?)
+    }
+
+    /// Each attempt that is put on record from now on. A receiver that is more than 1,024 behind misses the
+    /// oldest; the log has them all.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Attempt>> {
+        self.inner.settled.subscribe()
+    }
+
+    /// How the store is: what waits, what it takes on disk, what is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn health(&self) -> Result<Health, Error> {
+        Ok(self.inner.store.health().await?)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    fn parts(&self) -> Parts {
+        let inner = &self.inner;
+        Parts {
+            store: Arc::clone(&inner.store),
+            transport: Arc::clone(&inner.transport),
+            clock: Arc::clone(&inner.clock),
+            directory: Arc::clone(&inner.directory),
+            ids: Arc::clone(&inner.ids),
+            settled: inner.settled.clone(),
+        }
+    }
+}
+
+/// Says that `run` has ended, however it did.
+struct Ended<'i>(&'i Inner);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+        self.0.run_ended.send_replace(true);
+    }
+}
+
+impl std::fmt::Debug for Ringback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ringback").field("path", &self.inner.config.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! The stored forms of applications, endpoints and replay jobs: JSON, apart from the forms in memory.
+//!
+//! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text);
+//! key id 0 is plain, so that encryption can come without a migration.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::application::Application;
+use crate::endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, SigningKey};
+use crate::id::{ApplicationId, EndpointId, JobId};
+use crate::secret::Secret;
+use crate::store::{RecordKey, RecordKind};
+use crate::time::Timestamp;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct StoredApplication {
+    v: u32,
+    uid: Option<String>,
+    name: String,
+    metadata: BTreeMap<String, String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSecret {
+    key: u32,
+    text: String,
+}
+
+impl StoredSecret {
+    fn of(secret: &Secret) -> Self {
+        StoredSecret { key: 0, text: secret.expose().to_owned() }
+    }
+
+    /// `None` for a secret under a key that this version does not have.
+    fn open(self) -> Option<Secret> {
+        (self.key == 0).then(|| Secret::new(self.text))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEndpoint {
+    v: u32,
+    /// Without the headers: their values are secrets, which the settings' own form redacts.
+    settings: EndpointSettings,
+    headers: Vec<(String, StoredSecret)>,
+    keys: Vec<(StoredSecret, Option<Timestamp>)>,
+    status: EndpointStatus,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn encode(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("records are plain data with texts as keys").into()
+}
+
+pub(super) fn application_to(application: &Application) -> Bytes {
+    encode(&StoredApplication {
+        v: VERSION,
+        uid: application.uid.clone(),
+        name: application.name.clone(),
+        metadata: application.metadata.clone(),
+        created_at: application.created_at,
+        updated_at: application.updated_at,
+    })
+}
+
+pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Application> {
+    let stored: StoredApplication = serde_json::from_slice(value).ok()?;
+    let StoredApplication { uid, name, metadata, created_at, updated_at, .. } = stored;
+    Some(Application { id, uid, name, metadata, created_at, updated_at })
+}
+
+pub(super) fn endpoint_to(endpoint: &Endpoint) -> Bytes {
+    let header = |header: &CustomHeader| (header.name.clone(), StoredSecret::of(&header.value));
+    encode(&StoredEndpoint {
+        v: VERSION,
+        settings: EndpointSettings { headers: Vec::new(), ..endpoint.settings.clone() },
+        headers: endpoint.settings.headers.iter().map(header).collect(),
+        keys: endpoint.keys.iter().map(|key| (StoredSecret::of(&key.secret), key.expires_at)).collect(),
+        status: endpoint.status.clone(),
+        created_at: endpoint.created_at,
+        updated_at: endpoint.updated_at,
+    })
+}
+
+pub(super) fn endpoint_from(application: ApplicationId, id: EndpointId, value: &[u8]) -> Option<Endpoint> {
+    let stored: StoredEndpoint = serde_json::from_slice(value).ok()?;
+    let header = |(name, value): (String, StoredSecret)| Some(CustomHeader { name, value: value.open()? });
+    let key = |(secret, expires_at): (StoredSecret, Option<Timestamp>)| {
+        Some(SigningKey { secret: secret.open()?, expires_at })
+    };
+    Some(Endpoint {
+        id,
+        application,
+        settings: EndpointSettings {
+            headers: stored.headers.into_iter().map(header).collect::<Option<_>>()?,
+            ..stored.settings
+        },
+        keys: stored.keys.into_iter().map(key).collect::<Option<_>>()?,
+        status: stored.status,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
+    })
+}
+
+pub(super) fn application_key(id: ApplicationId) -> RecordKey {
+    RecordKey { kind: RecordKind::Application, application: None, key: id.to_bytes().to_vec() }
+}
+
+pub(super) fn application_uid_key(uid: &str) -> RecordKey {
+    RecordKey { kind: RecordKind::ApplicationUid, application: None, key: uid.as_bytes().to_vec() }
+}
+
+pub(super) fn endpoint_key(application: ApplicationId, id: EndpointId) -> RecordKey {
+    RecordKey { kind: RecordKind::Endpoint, application: Some(application), key: id.to_bytes().to_vec() }
+}
+
+pub(super) fn endpoint_uid_key(application: ApplicationId, uid: &str) -> RecordKey {
+    RecordKey { kind: RecordKind::EndpointUid, application: Some(application), key: uid.as_bytes().to_vec() }
+}
+
+/// Moves whenever an endpoint of the application changes: what a send was routed over.
+pub(super) fn endpoint_list_key(application: ApplicationId) -> RecordKey {
+    RecordKey { kind: RecordKind::EndpointList, application: Some(application), key: Vec::new() }
+}
+
+pub(super) fn job_key(id: JobId) -> RecordKey {
+    RecordKey { kind: RecordKind::ReplayJob, application: None, key: id.to_bytes().to_vec() }
+}

@@ -1,0 +1,431 @@
+//! The plan: the pure scheduler. Events in, commands out; no I/O, no clock, no randomness.
+//!
+//! ```text
+//!   Rang ──▶ Look ──▶ Looked ──▶ Claim ──▶ Claimed ──▶ Attempt … ──▶ Attempted ──▶ Settle ──▶ Settled
+//!    ▲                  │ permits first                                   │ permit back
+//!    └── due time ◀─────┘ nothing due, or no permit                       └──▶ Look
+//! ```
+//!
+//! Invariants: permits are taken before a claim and cover the POST only; no more is claimed than permits
+//! were taken for; every claimed lease is attempted and every attempt is settled, once; one settlement batch is
+//! under way at a time, so a slow disk makes larger batches and not more work; what waits to be settled has
+//! a bound, and no claim is made beyond it.
+
+#[cfg(test)]
+mod simulator;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::attempt::Attempt;
+use crate::delivery::{self, CancelReason, Lane, Outcome, State};
+use crate::directory::Destination;
+use crate::health::Health;
+use crate::id::ApplicationId;
+use crate::store::{self, DueLanes, Lease, Settled, Settlement};
+use crate::time::Timestamp;
+
+/// The bounds of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caps {
+    /// Requests on their way, in all.
+    pub(crate) in_flight: usize,
+    /// To one endpoint, where it does not say otherwise.
+    pub(crate) per_endpoint: u32,
+    /// To one scheme, host and port.
+    pub(crate) per_origin: u32,
+    /// Attempts that have ended and are not settled.
+    pub(crate) unsettled: usize,
+}
+
+/// How many due lanes one look lists.
+const LOOK: usize = 1024;
+/// How long the plan waits after a failed write or claim.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How long a lease outlives its attempt's time limit.
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something may have become claimable, or the time has come.
+    Rang,
+    /// What a look showed; each lane with its destination, if the directory knows one.
+    Looked { lanes: Vec<(Lane, Option<Arc<Destination>>)>, more: bool, next_due: Option<Timestamp> },
+    /// What a claim gave.
+    Claimed(Vec<Lease>),
+    /// The store answered a look or a claim with an error.
+    StoreFailed,
+    /// An attempt has ended.
+    Attempted(Box<Attempted>),
+    /// A settlement batch is on disk, or was refused by the store.
+    Settled(Result<Vec<Settled>, store::Error>),
+    /// No new attempts from now on.
+    Shutdown,
+}
+
+/// An attempt's end.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) lease: Lease,
+    pub(crate) destination: Arc<Destination>,
+    /// The record, its `result` still to be decided; `None` if the message could not be read, and nothing was tried.
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) ended_at: Timestamp,
+    /// For the jitter.
+    pub(crate) draw: f64,
+    /// Whether the endpoint still takes attempts.
+    pub(crate) open: Result<(), CancelReason>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// List due lanes after this one.
+    Look { after: Option<Lane>, limit: usize },
+    /// Claim from these lanes.
+    Claim { wanted: Vec<(Lane, usize)>, until: Timestamp },
+    /// Make an attempt.
+    Attempt { lease: Lease, destination: Arc<Destination> },
+    /// Write these.
+    Settle(Arc<Vec<Settlement>>),
+    /// All is done; there will be no further command.
+    Stop,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    in_flight: u32,
+    health: Health,
+    destination: Arc<Destination>,
+}
+
+/// The scheduler's state.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    caps: Caps,
+    lanes: HashMap<Lane, LaneState>,
+    origins: HashMap<String, u32>,
+    in_flight: usize,
+    /// A look or a claim is under way; and whether something rang meanwhile.
+    looking: bool,
+    rang: bool,
+    /// The permits that the claim under way was given.
+    wanted: BTreeMap<Lane, u32>,
+    /// Whose turn it was last: rounds go on after it.
+    last_application: Option<ApplicationId>,
+    last_lane: HashMap<ApplicationId, Lane>,
+    unsettled: Vec<Settlement>,
+    settling: Option<Arc<Vec<Settlement>>>,
+    /// When to look again, and when to write again after a failure.
+    look_at: Option<Timestamp>,
+    settle_at: Option<Timestamp>,
+    draining: bool,
+    stopped: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(caps: Caps) -> Self {
+        Plan {
+            caps,
+            lanes: HashMap::new(),
+            origins: HashMap::new(),
+            in_flight: 0,
+            looking: false,
+            rang: false,
+            wanted: BTreeMap::new(),
+            last_application: None,
+            last_lane: HashMap::new(),
+            unsettled: Vec::new(),
+            settling: None,
+            look_at: None,
+            settle_at: None,
+            draining: false,
+            stopped: false,
+        }
+    }
+
+    /// When the plan wants to be woken with [`Event::Rang`], if nothing else happens before.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        let look_at = self.look_at.filter(|_| !self.draining);
+        [look_at, self.settle_at].into_iter().flatten().min()
+    }
+
+    /// Requests on their way.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Takes an event, and says what is to be done.
+    pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Vec<Command> {
+        let mut commands = Vec::new();
+        match event {
+            Event::Rang => self.look(None, now, &mut commands),
+            Event::Looked { lanes, more, next_due } => self.looked(lanes, more, next_due, now, &mut commands),
+            Event::Claimed(leases) => self.claimed(leases, now, &mut commands),
+            Event::StoreFailed => self.store_failed(now),
+            Event::Attempted(ended) => {
+                self.attempted(*ended);
+                self.look(None, now, &mut commands);
+            }
+            Event::Settled(result) => self.settled(result, now, &mut commands),
+            Event::Shutdown => self.draining = true,
+        }
+        self.settle(now, &mut commands);
+        if self.draining && self.in_flight == 0 && !self.looking && self.unsettled.is_empty() && self.settling.is_none()
+            && !std::mem::replace(&mut self.stopped, true)
+        {
+            commands.push(Command::Stop);
+        }
+        commands
+    }
+
+    /// Permits that can be taken now.
+    fn free(&self) -> usize {
+        let unsettled = self.unsettled.len() + self.settling.as_ref().map_or(0, |batch| batch.len());
+        let by_settling = self.caps.unsettled.saturating_sub(unsettled + self.in_flight);
+        self.caps.in_flight.saturating_sub(self.in_flight).min(by_settling)
+    }
+
+    fn look(&mut self, after: Option<Lane>, now: Timestamp, commands: &mut Vec<Command>) {
+        if self.looking {
+            self.rang = true;
+            return;
+        }
+        if self.draining || self.free() == 0 || self.settle_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.looking = true;
+        self.look_at = None;
+        commands.push(Command::Look { after, limit: LOOK });
+    }
+
+    fn looked(
+        &mut self,
+        lanes: Vec<(Lane, Option<Arc<Destination>>)>,
+        more: bool,
+        next_due: Option<Timestamp>,
+        now: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
+        self.looking = false;
+        self.look_at = [self.look_at, next_due].into_iter().flatten().min();
+        if self.draining {
+            return;
+        }
+        let last = lanes.last().map(|(lane, _)| *lane);
+        let timeout = self.grant(lanes);
+        if self.wanted.is_empty() {
+            if more {
+                self.look(last, now, commands);
+            } else if std::mem::take(&mut self.rang) {
+                self.look(None, now, commands);
+            }
+            return;
+        }
+        self.looking = true;
+        let wanted = self.wanted.iter().map(|(lane, permits)| (*lane, *permits as usize)).collect();
+        commands.push(Command::Claim { wanted, until: now + timeout + LEASE_MARGIN });
+    }
+
+    /// Takes permits for lanes, in turns: application by application, and within one lane by lane. Gives the
+    /// longest time limit among them.
+    fn grant(&mut self, lanes: Vec<(Lane, Option<Arc<Destination>>)>) -> Duration {
+        let mut applications: BTreeMap<ApplicationId, Vec<(Lane, Arc<Destination>)>> = BTreeMap::new();
+        for (lane, destination) in lanes {
+            // A lane that the directory does not know, or knows as closed, is about to be swept.
+            if let Some(destination) = destination.filter(|destination| destination.open().is_ok()) {
+                applications.entry(lane.application).or_default().push((lane, destination));
+            }
+        }
+        let mut turns: Vec<(ApplicationId, Turns)> = Vec::with_capacity(applications.len());
+        for (application, lanes) in applications {
+            turns.push((application, Turns::after(self.last_lane.get(&application).copied(), lanes)));
+        }
+        let start = turns.partition_point(|(application, _)| Some(*application) <= self.last_application);
+        turns.rotate_left(if turns.is_empty() { 0 } else { start % turns.len() });
+        let mut timeout = Duration::ZERO;
+        let mut free = self.free();
+        while free > 0 && !turns.is_empty() {
+            turns.retain_mut(|(application, lanes)| {
+                if free == 0 {
+                    return true;
+                }
+                let Some((lane, limit)) = self.grant_one(lanes) else { return false };
+                timeout = timeout.max(limit);
+                self.last_application = Some(*application);
+                self.last_lane.insert(*application, lane);
+                free -= 1;
+                true
+            });
+        }
+        timeout
+    }
+
+    /// Takes one permit for the next lane that may have one.
+    fn grant_one(&mut self, turns: &mut Turns) -> Option<(Lane, Duration)> {
+        while let Some((lane, destination)) = turns.next() {
+            let state = self.lanes.entry(lane).or_insert_with(|| LaneState {
+                in_flight: 0,
+                health: Health::default(),
+                destination: Arc::clone(&destination),
+            });
+            let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.caps.per_endpoint);
+            let at_origin = self.origins.get(&destination.origin).copied().unwrap_or(0);
+            if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin {
+                turns.drop_last();
+                continue;
+            }
+            // The destination may have changed since the last permit; each permit is returned to its own origin.
+            if state.in_flight == 0 {
+                state.destination = Arc::clone(&destination);
+            }
+            let timeout = destination.profile.timeout();
+            state.in_flight += 1;
+            let origin = state.destination.origin.clone();
+            *self.origins.entry(origin).or_insert(0) += 1;
+            self.in_flight += 1;
+            *self.wanted.entry(lane).or_insert(0) += 1;
+            return Some((lane, timeout));
+        }
+        None
+    }
+
+    fn return_permits(&mut self, lane: Lane, permits: u32) {
+        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        state.in_flight -= permits;
+        self.in_flight -= permits as usize;
+        if let Some(at_origin) = self.origins.get_mut(&state.destination.origin) {
+            *at_origin -= permits;
+            if *at_origin == 0 {
+                self.origins.remove(&state.destination.origin);
+            }
+        }
+        if state.in_flight == 0 && state.health == Health::default() {
+            self.lanes.remove(&lane);
+        }
+    }
+
+    fn claimed(&mut self, leases: Vec<Lease>, now: Timestamp, commands: &mut Vec<Command>) {
+        self.looking = false;
+        let mut unused = std::mem::take(&mut self.wanted);
+        let any = !leases.is_empty();
+        for lease in leases {
+            let lane = lease.delivery.lane;
+            if let Some(permits) = unused.get_mut(&lane) {
+                *permits -= 1;
+            }
+            let destination = self.lanes.get(&lane).map(|state| Arc::clone(&state.destination));
+            let destination = destination.expect("a lane that permits were taken for is known");
+            commands.push(Command::Attempt { lease, destination });
+        }
+        for (lane, permits) in unused {
+            self.return_permits(lane, permits);
+        }
+        if any || std::mem::take(&mut self.rang) {
+            self.look(None, now, commands);
+        }
+    }
+
+    fn store_failed(&mut self, now: Timestamp) {
+        self.looking = false;
+        for (lane, permits) in std::mem::take(&mut self.wanted) {
+            self.return_permits(lane, permits);
+        }
+        self.look_at = Some(now + AFTER_FAILURE);
+    }
+
+    /// Decides what follows an attempt, and puts it with what is to be settled.
+    fn attempted(&mut self, ended: Attempted) {
+        let Attempted { lease, destination, attempt, ended_at: now, draw, open } = ended;
+        let lane = lease.delivery.lane;
+        if let (Some(state), Some(attempt)) = (self.lanes.get_mut(&lane), &attempt) {
+            state.health.observe(attempt.outcome);
+        }
+        self.return_permits(lane, 1);
+        let state = match (&attempt, open) {
+            (Some(attempt), open) => {
+                delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open)
+            }
+            // Nothing was tried: it waits on, unless its endpoint was closed meanwhile.
+            (None, Ok(())) => State::Waiting { due: now + AFTER_FAILURE },
+            (None, Err(reason)) => State::Canceled { at: now, reason },
+        };
+        let attempt = attempt.map(|attempt| Attempt { result: state.kind(), ..attempt });
+        self.unsettled.push(Settlement { lease, attempt, state });
+    }
+
+    fn settle(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        let wait = self.settle_at.is_some_and(|at| now < at);
+        if wait || (self.settling.is_some() && self.settle_at.is_none()) {
+            return;
+        }
+        let again = self.settle_at.take().and(self.settling.clone());
+        let batch = match again {
+            Some(batch) => batch,
+            None if self.unsettled.is_empty() => return,
+            None => Arc::new(std::mem::take(&mut self.unsettled)),
+        };
+        self.settling = Some(Arc::clone(&batch));
+        commands.push(Command::Settle(batch));
+    }
+
+    fn settled(&mut self, result: Result<Vec<Settled>, store::Error>, now: Timestamp, commands: &mut Vec<Command>) {
+        match result {
+            // A stale one belongs to a lease that ran out: its delivery has been claimed anew.
+            Ok(_) => self.settling = None,
+            // The store has been closed under us: nothing can be settled any more.
+            Err(store::Error::Closed) => {
+                self.settling = None;
+                self.unsettled.clear();
+                self.draining = true;
+            }
+            // The write is repeated, not the POST.
+            Err(_) => self.settle_at = Some(now + AFTER_FAILURE),
+        }
+        self.look(None, now, commands);
+    }
+}
+
+/// The lanes of one application, in turns.
+struct Turns {
+    lanes: Vec<(Lane, Arc<Destination>)>,
+    next: usize,
+}
+
+impl Turns {
+    /// The turn goes on after `last`.
+    fn after(last: Option<Lane>, mut lanes: Vec<(Lane, Arc<Destination>)>) -> Self {
+        let start = lanes.partition_point(|(lane, _)| Some(*lane) <= last);
+        let length = lanes.len();
+        lanes.rotate_left(if length == 0 { 0 } else { start % length });
+        Turns { lanes, next: 0 }
+    }
+
+    fn next(&mut self) -> Option<(Lane, Arc<Destination>)> {
+        if self.lanes.is_empty() {
+            return None;
+        }
+        self.next %= self.lanes.len();
+        let (lane, destination) = &self.lanes[self.next];
+        self.next += 1;
+        Some((*lane, Arc::clone(destination)))
+    }
+
+    /// The lane that was given last takes no more.
+    fn drop_last(&mut self) {
+        self.next -= 1;
+        self.lanes.remove(self.next);
+    }
+}
+
+impl From<(DueLanes, Vec<(Lane, Option<Arc<Destination>>)>)> for Event {
+    fn from((due, lanes): (DueLanes, Vec<(Lane, Option<Arc<Destination>>)>)) -> Self {
+        Event::Looked { lanes, more: due.more, next_due: due.next_due }
+    }
+}
+
+/// The outcome of an attempt that was never made, because an earlier lease of the delivery ran out.
+pub(crate) const LOST: Outcome = Outcome::Failed(delivery::Failure::Lost);
