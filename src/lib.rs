@@ -30,6 +30,10 @@ mod random;
 // front
 mod error;
 
+// for tests and benches
+#[doc(hidden)]
+pub mod testing;
+
 pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{

@@ -1,1 +1,155 @@
-//! In memory.
+//! In memory: the reference implementation of the store, written to be read and not to be fast.
+//!
+//! The other stores are compared with it, and the engine's tests and simulations run on it. Invariants: the
+//! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
+//! across an await, since each method does its work before it returns its answer.
+
+mod tables;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use self::tables::Tables;
+use super::{
+    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
+    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+};
+use crate::attempt::Attempt;
+use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::Message;
+use crate::time::Timestamp;
+
+/// A store that lives as long as its process. See the [port](super) for its contract.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    bell: Arc<Notify>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        MemoryStore::default()
+    }
+
+    /// What a restart does to a durable store: no lease outlives it, everything else does.
+    #[doc(hidden)]
+    pub fn drop_leases(&self) {
+        self.lock().drop_leases();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().expect("no method panics while it holds the lock")
+    }
+
+    /// Does the work at once, unless the store is closed, and rings if it made something claimable.
+    fn answer<'a, T: Send + 'a>(&'a self, work: impl FnOnce(&mut Tables) -> T) -> Answer<'a, T> {
+        let mut tables = self.lock();
+        let result = if tables.closed { Err(Error::Closed) } else { Ok(work(&mut tables)) };
+        if std::mem::take(&mut tables.ring) {
+            self.bell.notify_one();
+        }
+        Box::pin(std::future::ready(result))
+    }
+}
+
+impl Store for MemoryStore {
+    fn enqueue(&self, batch: Vec<Enqueue>) -> Answer<'_, Vec<Enqueued>> {
+        self.answer(|tables| batch.into_iter().map(|item| tables.enqueue(item)).collect())
+    }
+
+    fn due_lanes(&self, now: Timestamp, after: Option<Lane>, limit: usize) -> Answer<'_, DueLanes> {
+        self.answer(|tables| tables.due_lanes(now, after, limit))
+    }
+
+    fn claim(&self, now: Timestamp, wanted: Vec<(Lane, usize)>, until: Timestamp) -> Answer<'_, Vec<Lease>> {
+        self.answer(|tables| wanted.into_iter().flat_map(|(lane, most)| tables.claim(now, lane, most, until)).collect())
+    }
+
+    fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
+        self.answer(|tables| batch.iter().map(|settlement| tables.settle(settlement)).collect())
+    }
+
+    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
+        self.answer(|tables| {
+            let unmoved = tables.put(record.into_iter().collect());
+            unmoved.then(|| batch.into_iter().map(|id| tables.replay(id, now)).collect())
+        })
+    }
+
+    fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize> {
+        self.answer(|tables| tables.cancel(what, reason, now))
+    }
+
+    fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
+        self.answer(|tables| tables.message(application, id))
+    }
+
+    fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>> {
+        self.answer(|tables| tables.message_by_event_id(application, event_id))
+    }
+
+    fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
+        self.answer(|tables| tables.messages(application, &query))
+    }
+
+    fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
+        self.answer(|tables| tables.deliveries_of(application, message))
+    }
+
+    fn dead_letters(
+        &self,
+        application: ApplicationId,
+        query: DeadQuery,
+    ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>> {
+        self.answer(|tables| tables.dead_letters(application, &query))
+    }
+
+    fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64> {
+        self.answer(|tables| tables.count_dead_letters(application, &query))
+    }
+
+    fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
+        self.answer(|tables| tables.attempts(application, &query))
+    }
+
+    fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {
+        self.answer(|tables| tables.get(&key))
+    }
+
+    fn list(
+        &self,
+        kind: RecordKind,
+        application: Option<ApplicationId>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Record>> {
+        self.answer(|tables| tables.list(kind, application, after, limit))
+    }
+
+    fn put(&self, batch: Vec<Put>) -> Answer<'_, bool> {
+        self.answer(|tables| tables.put(batch))
+    }
+
+    fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
+        self.answer(|tables| tables.prune(&prune))
+    }
+
+    fn health(&self) -> Answer<'_, Health> {
+        self.answer(|tables| tables.health())
+    }
+
+    fn latest_time(&self) -> Timestamp {
+        self.lock().latest
+    }
+
+    fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.answer(|tables| tables.closed = true)
+    }
+}

@@ -11,9 +11,16 @@
 //!   record that goes with it; the records of one `put`. A batch may be split between messages.
 //! - A write that answers an [`Error`] has changed nothing that a caller can rely on: it may be repeated.
 //! - A waiting delivery is claimed by one lease at a time. A lease that ran out is claimed again, marked as
-//!   lost, and the older lease then settles nothing.
-//! - No claim on a lane whose endpoint's record is inactive.
-//! - After a reopen every delivery that had not ended is waiting, with the progress last settled.
+//!   lost, and the older lease then settles nothing. Until then the older one is still the delivery's lease: it
+//!   settles, and the delivery counts and shows as leased.
+//! - A lane gives its deliveries in the order of their due times and, where those are equal, of their messages'
+//!   storing. A lease that ran out is where its delivery was before it was claimed.
+//! - No claim on a lane whose endpoint's record is inactive. A lane without such a record is open.
+//! - After a reopen every delivery that had not ended is waiting, with the progress and the due time last
+//!   settled, and no lease of before settles anything.
+//!
+//! What a caller owes a store: ids are never used twice; a message's id carries the time of its acceptance and
+//! an attempt's id that of its start, so that a store may look for a window of time by ids; time goes forwards.
 
 pub mod memory;
 #[cfg(feature = "sled")]
@@ -37,6 +44,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 
 
 /// The most items of a page.
 pub const MAX_PAGE: usize = 250;
+
+/// The most dead letters of a page, which has ids only.
+pub const MAX_DEAD_PAGE: usize = 10_000;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,12 +89,13 @@ pub enum Error {
     },
 }
 
-/// A message to store, with a delivery for each endpoint that its routing names.
+/// A message to store, with a delivery for each endpoint that its routing names, due when it was accepted.
 #[derive(Debug, Clone)]
 pub struct Enqueue {
     /// The message.
     pub message: Arc<Message>,
-    /// The endpoint list that it was routed over: refused as stale if that record's version has moved.
+    /// The endpoint list that it was routed over: refused as stale if that record's version has moved. A record
+    /// that does not exist has version 0.
     pub routed_over: Option<(RecordKey, u64)>,
     /// Under which key a repetition is answered with this message.
     pub idempotency: Option<Idempotency>,
@@ -97,11 +108,12 @@ pub struct Idempotency {
     pub key: String,
     /// A digest of what was sent under it.
     pub digest: [u8; 32],
-    /// When the key is forgotten.
+    /// When the key is forgotten: a message accepted at that time or later may use it anew.
     pub expires_at: Timestamp,
 }
 
-/// What became of a message that was to be enqueued.
+/// What became of a message that was to be enqueued. Where several reasons refuse it, the first of these is
+/// answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is stored.
@@ -148,7 +160,7 @@ pub struct Settlement {
     pub lease: Lease,
     /// What was tried; `None` gives the delivery back untried.
     pub attempt: Option<Attempt>,
-    /// How the delivery stands now: anything but leased.
+    /// How the delivery stands now: anything but leased. Its progress counts one more try if there is an attempt.
     pub state: State,
 }
 
@@ -157,7 +169,8 @@ pub struct Settlement {
 pub enum Settled {
     /// It is stored.
     Done,
-    /// The lease had run out or was of an earlier epoch: nothing was stored.
+    /// The lease was settled before, or it ran out and was claimed again, or it is of an earlier epoch: nothing
+    /// was stored.
     Stale,
 }
 
@@ -168,7 +181,8 @@ pub struct DueLanes {
     pub lanes: Vec<Lane>,
     /// Whether lanes beyond the last one may be due as well.
     pub more: bool,
-    /// When the next delivery that is not due yet will be, over all lanes.
+    /// The next time at which something becomes claimable that is not now, over all open lanes, whatever `after`
+    /// and `limit` say: a waiting delivery's due time, or the end of a lease.
     pub next_due: Option<Timestamp>,
 }
 
@@ -177,7 +191,7 @@ pub struct DueLanes {
 pub enum Replayed {
     /// A new round is open; it is due now.
     Reopened,
-    /// It was waiting; now it is due at once.
+    /// It was waiting, or its lease had run out; now it is due at once. Its round goes on.
     Hastened,
     /// An attempt is on its way; nothing changed.
     InFlight,
@@ -188,7 +202,7 @@ pub enum Replayed {
 /// What to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancel {
-    /// At most `limit` waiting deliveries of a lane.
+    /// At most `limit` waiting deliveries of a lane, in its order.
     Lane {
         /// The lane.
         lane: Lane,
@@ -204,7 +218,7 @@ pub enum Cancel {
 pub struct Page<T, C> {
     /// The items.
     pub items: Vec<T>,
-    /// Where the next page starts, if there is more.
+    /// The last item's cursor if there is more, for the next query; `None` at the end.
     pub next: Option<C>,
 }
 
@@ -288,7 +302,7 @@ pub struct DeadQuery {
     pub until: Option<Timestamp>,
     /// Only those after this one: the cursor.
     pub after: Option<(EndpointId, MessageId)>,
-    /// How many at most.
+    /// How many at most: 1 to 10,000.
     pub limit: usize,
 }
 
@@ -326,7 +340,7 @@ pub struct RecordKey {
 pub struct Record {
     /// Its name.
     pub key: RecordKey,
-    /// 1 when it is made, and one more with each change.
+    /// 1 when it is made (again, if it was removed), and one more with each change.
     pub version: u64,
     /// For an endpoint: whether its lane is open.
     pub active: bool,
@@ -347,7 +361,7 @@ pub struct Put {
     pub value: Option<Bytes>,
 }
 
-/// What retention may remove, and where it goes on.
+/// What retention may remove, and where it goes on. A message with a delivery that has not ended stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prune {
     /// The time now: idempotency keys that have not expired keep their message.
@@ -358,7 +372,7 @@ pub struct Prune {
     pub ended_before: Timestamp,
     /// Where the last call stopped.
     pub after: Option<(ApplicationId, MessageId)>,
-    /// How many messages to look at, at most.
+    /// How many messages to look at, at most, in the order of their applications and ids.
     pub limit: usize,
 }
 
@@ -367,7 +381,7 @@ pub struct Prune {
 pub struct Pruned {
     /// How many messages, with their deliveries and attempts.
     pub removed: usize,
-    /// Where to go on; `None` at the end.
+    /// The last message that was looked at, if there are more; `None` at the end.
     pub next: Option<(ApplicationId, MessageId)>,
 }
 
@@ -379,7 +393,7 @@ pub struct Health {
     pub open: u64,
     /// The payload bytes of those, each delivery counting its message's.
     pub open_bytes: u64,
-    /// Deliveries that are leased now.
+    /// Deliveries with a lease that was neither settled nor claimed again.
     pub leased: u64,
     /// Bytes on disk; 0 where there is no disk.
     pub disk_bytes: u64,
@@ -393,7 +407,7 @@ pub struct Health {
 
 /// A durable queue, log and record keeper. See the [module](self) for the contract.
 pub trait Store: Send + Sync + 'static {
-    /// Stores messages with their deliveries. One result a message, in order.
+    /// Stores messages with their deliveries. One result a message, in order; each sees those before it.
     fn enqueue(&self, batch: Vec<Enqueue>) -> Answer<'_, Vec<Enqueued>>;
 
     /// Lanes with a claimable delivery at `now`, at most `limit`, in order, starting after `after`.
@@ -409,11 +423,12 @@ pub trait Store: Send + Sync + 'static {
     /// After an [`Error`] the same settlements may be given again: the leases stay live.
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>>;
 
-    /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now`. `record` is
-    /// changed in the same write; if its version has moved, nothing is done and `None` is answered.
+    /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
+    /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
+    /// What is replayed in a closed lane waits until the lane opens.
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
-    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt.
+    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
 
     /// A message by its id.
@@ -422,10 +437,10 @@ pub trait Store: Send + Sync + 'static {
     /// A message's id by the caller's event id.
     fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>>;
 
-    /// Messages, newest first.
+    /// Messages, newest first: by their ids, from the greatest.
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
 
-    /// The deliveries of a message, in the order of its routing.
+    /// The deliveries of a message, in the order of its routing. One that is leased shows its lease.
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>>;
 
     /// Dead letters.
@@ -438,13 +453,14 @@ pub trait Store: Send + Sync + 'static {
     /// How many dead letters fit the query, cursor and limit aside.
     fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64>;
 
-    /// Attempts, newest first.
+    /// Attempts, newest first: by their ids, from the greatest.
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
 
     /// A record.
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>>;
 
-    /// The records of a kind and an application, in the order of their keys, starting after `after`.
+    /// The records of a kind and an application, in the order of their keys, starting after `after`: at most
+    /// `limit`, which is 1 to 250.
     fn list(
         &self,
         kind: RecordKind,
@@ -453,7 +469,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Answer<'_, Vec<Record>>;
 
-    /// Changes records, all or none; `false` if a version was not the expected one.
+    /// Changes records, all or none; `false` if a version was not the expected one. Each change sees those before it.
     fn put(&self, batch: Vec<Put>) -> Answer<'_, bool>;
 
     /// Removes what retention allows.
@@ -462,7 +478,8 @@ pub trait Store: Send + Sync + 'static {
     /// How it is.
     fn health(&self) -> Answer<'_, Health>;
 
-    /// The latest time that it has stored: a clock that starts before it was set back.
+    /// The latest time that it has stored (a message's acceptance, an attempt's start, an end, a replay; no due time
+    /// and no expiry): a clock that starts before it was set back.
     fn latest_time(&self) -> Timestamp;
 
     /// Rings when something may have become claimable.

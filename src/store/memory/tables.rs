@@ -1,0 +1,488 @@
+//! What the memory store holds, and what its methods do with it: plain values, no lock, no future.
+//!
+//! Invariants: a delivery that has not ended has one row, and one place in its lane; a row's state is never
+//! [`State::Leased`], which is what an entry in `leases` means; a delivery's message is there as long as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
+
+use super::super::{
+    AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, MAX_DEAD_PAGE,
+    MAX_PAGE, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement,
+};
+use crate::attempt::Attempt;
+use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
+use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::message::{Message, Routing};
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Tables {
+    messages: BTreeMap<(ApplicationId, MessageId), Stored>,
+    event_ids: BTreeMap<(ApplicationId, String), MessageId>,
+    idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
+    deliveries: BTreeMap<DeliveryId, Row>,
+    /// What has not ended, leased or not, by (due, sequence).
+    lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
+    leases: BTreeMap<DeliveryId, Held>,
+    attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
+    records: BTreeMap<RecordKey, Record>,
+    last_sequence: u64,
+    last_fence: Fence,
+    pub(super) latest: Timestamp,
+    /// Something may have become claimable.
+    pub(super) ring: bool,
+    pub(super) closed: bool,
+}
+
+/// A message, and the idempotency key that it was sent under.
+#[derive(Debug)]
+struct Stored {
+    message: Arc<Message>,
+    idempotency_key: Option<String>,
+}
+
+/// A delivery as it was last settled.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    /// The running number of its message.
+    sequence: u64,
+    state: State,
+    progress: Progress,
+}
+
+/// A lease that was neither settled nor claimed again.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    fence: Fence,
+    until: Timestamp,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables {
+            messages: BTreeMap::new(),
+            event_ids: BTreeMap::new(),
+            idempotency: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            records: BTreeMap::new(),
+            last_sequence: 0,
+            last_fence: Fence { epoch: 1, counter: 0 },
+            latest: Timestamp::ZERO,
+            ring: false,
+            closed: false,
+        }
+    }
+}
+
+// Writes.
+impl Tables {
+    pub(super) fn enqueue(&mut self, item: Enqueue) -> Enqueued {
+        if let Some(refusal) = self.refusal(&item) {
+            return refusal;
+        }
+        let Enqueue { message, routed_over: _, idempotency } = item;
+        let Message { id, application, accepted_at, .. } = *message;
+        self.saw(accepted_at);
+        self.last_sequence += 1;
+        let fresh = Row {
+            sequence: self.last_sequence,
+            state: State::Waiting { due: accepted_at },
+            progress: Progress::new(accepted_at),
+        };
+        for endpoint in endpoints_of(&message) {
+            self.place(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
+            self.ring = true;
+        }
+        if let Some(event_id) = &message.event_id {
+            self.event_ids.insert((application, event_id.clone()), id);
+        }
+        let idempotency_key = idempotency.as_ref().map(|idempotency| idempotency.key.clone());
+        if let Some(idempotency) = idempotency {
+            self.idempotency.insert((application, idempotency.key.clone()), (id, idempotency));
+        }
+        self.messages.insert((application, id), Stored { message, idempotency_key });
+        Enqueued::Stored
+    }
+
+    fn refusal(&self, item: &Enqueue) -> Option<Enqueued> {
+        let application = item.message.application;
+        if let Some(wanted) = &item.idempotency
+            && let Some((first, known)) = self.idempotency.get(&(application, wanted.key.clone()))
+            && known.expires_at > item.message.accepted_at
+        {
+            let same = known.digest == wanted.digest;
+            return Some(if same { Enqueued::Repeated(*first) } else { Enqueued::IdempotencyConflict });
+        }
+        if let Some(event_id) = &item.message.event_id
+            && let Some(taken_by) = self.event_ids.get(&(application, event_id.clone()))
+        {
+            return Some(Enqueued::EventIdTaken(*taken_by));
+        }
+        let moved = item.routed_over.as_ref().is_some_and(|(list, version)| self.version(list) != *version);
+        moved.then_some(Enqueued::Stale)
+    }
+
+    pub(super) fn claim(&mut self, now: Timestamp, lane: Lane, most: usize, until: Timestamp) -> Vec<Lease> {
+        let due: Vec<DeliveryId> = self.claimable(lane, now).take(most).collect();
+        due.into_iter().filter_map(|id| self.lease(id, until)).collect()
+    }
+
+    /// `None` never comes for a claimable delivery: it has its row.
+    fn lease(&mut self, delivery: DeliveryId, until: Timestamp) -> Option<Lease> {
+        let progress = self.deliveries.get(&delivery)?.progress;
+        let message = self.message(delivery.lane.application, delivery.message);
+        self.last_fence.counter += 1;
+        let fence = self.last_fence;
+        let lost = self.leases.insert(delivery, Held { fence, until }).is_some();
+        Some(Lease { delivery, progress, message, fence, lost })
+    }
+
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Settled {
+        let id = settlement.lease.delivery;
+        let live = self.leases.get(&id).is_some_and(|held| held.fence == settlement.lease.fence);
+        let Some(row) = self.deliveries.get(&id).copied().filter(|_| live) else {
+            return Settled::Stale;
+        };
+        self.leases.remove(&id);
+        let mut progress = row.progress;
+        if let Some(attempt) = &settlement.attempt {
+            progress = progress.tried();
+            self.saw(attempt.started_at);
+            self.attempts.insert((id.lane.application, attempt.id), attempt.clone());
+        }
+        let state = match settlement.state {
+            // A lease is a due time: this is how a caller's mistake does the least harm.
+            State::Waiting { due } | State::Leased { until: due } => {
+                self.ring = true;
+                State::Waiting { due }
+            }
+            ended @ (State::Delivered { at } | State::Dead { at, .. } | State::Canceled { at, .. }) => {
+                self.saw(at);
+                ended
+            }
+        };
+        self.place(id, Row { state, progress, ..row });
+        Settled::Done
+    }
+
+    pub(super) fn replay(&mut self, id: DeliveryId, now: Timestamp) -> Replayed {
+        let Some(row) = self.deliveries.get(&id).copied() else {
+            return Replayed::NotFound;
+        };
+        if self.leases.get(&id).is_some_and(|held| held.until > now) {
+            return Replayed::InFlight;
+        }
+        self.saw(now);
+        self.ring = true;
+        match row.state {
+            State::Waiting { due } | State::Leased { until: due } => {
+                self.place(id, Row { state: State::Waiting { due: due.min(now) }, ..row });
+                Replayed::Hastened
+            }
+            State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => {
+                let progress = row.progress.next_round(now);
+                self.place(id, Row { state: State::Waiting { due: now }, progress, ..row });
+                Replayed::Reopened
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, what: Cancel, reason: CancelReason, now: Timestamp) -> usize {
+        let (lane, only, limit) = match what {
+            Cancel::Lane { lane, limit } => (lane, None, limit),
+            Cancel::Delivery(id) => (id.lane, Some(id.message), 1),
+        };
+        let waiting: Vec<DeliveryId> = self
+            .open_in(lane)
+            .filter(|id| only.is_none_or(|message| message == id.message) && !self.leases.contains_key(id))
+            .take(limit)
+            .collect();
+        for id in &waiting {
+            self.saw(now);
+            if let Some(row) = self.deliveries.get(id).copied() {
+                self.place(*id, Row { state: State::Canceled { at: now, reason }, ..row });
+            }
+        }
+        waiting.len()
+    }
+
+    pub(super) fn put(&mut self, batch: Vec<Put>) -> bool {
+        let mut changed: BTreeMap<RecordKey, Option<Record>> = BTreeMap::new();
+        for Put { key, expected, active, value } in batch {
+            let version = match changed.get(&key) {
+                Some(record) => record.as_ref().map_or(0, |record| record.version),
+                None => self.version(&key),
+            };
+            if version != expected {
+                return false;
+            }
+            let record = value.map(|value| Record { key: key.clone(), version: version + 1, active, value });
+            changed.insert(key, record);
+        }
+        self.ring |= !changed.is_empty();
+        for (key, record) in changed {
+            match record {
+                Some(record) => self.records.insert(key, record),
+                None => self.records.remove(&key),
+            };
+        }
+        true
+    }
+
+    pub(super) fn prune(&mut self, prune: &Prune) -> Pruned {
+        let mut ids = self.messages.range((prune.after.map_or(Unbounded, Excluded), Unbounded)).map(|(id, _)| *id);
+        let seen: Vec<_> = ids.by_ref().take(prune.limit.max(1)).collect();
+        let more = ids.next().is_some();
+        let gone: BTreeSet<_> = seen.iter().copied().filter(|id| self.may_go(*id, prune)).collect();
+        gone.iter().for_each(|id| self.remove(*id));
+        self.attempts.retain(|(application, _), attempt| !gone.contains(&(*application, attempt.delivery.message)));
+        Pruned { removed: gone.len(), next: seen.last().copied().filter(|_| more) }
+    }
+
+    /// All of a message but its attempts. It has no open delivery, so that its lanes need no change.
+    fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
+        let Some(Stored { message, idempotency_key }) = self.messages.remove(&(application, id)) else {
+            return;
+        };
+        for endpoint in endpoints_of(&message) {
+            self.deliveries.remove(&DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id });
+        }
+        if let Some(event_id) = &message.event_id {
+            self.event_ids.remove(&(application, event_id.clone()));
+        }
+        // The key may have been used again since it expired: then it is another message's.
+        let key = idempotency_key.map(|key| (application, key));
+        if let Some(key) = key.filter(|key| self.idempotency.get(key).is_some_and(|(owner, _)| *owner == id)) {
+            self.idempotency.remove(&key);
+        }
+    }
+
+    /// The only place where a delivery's state changes, so that it and its lane's order cannot part.
+    fn place(&mut self, id: DeliveryId, row: Row) {
+        let lane = self.lanes.entry(id.lane).or_default();
+        if let Some(Row { state: State::Waiting { due }, sequence, .. }) = self.deliveries.insert(id, row) {
+            lane.remove(&(due, sequence));
+        }
+        if let State::Waiting { due } = row.state {
+            lane.insert((due, row.sequence), id.message);
+        }
+        if lane.is_empty() {
+            self.lanes.remove(&id.lane);
+        }
+    }
+
+    pub(super) fn drop_leases(&mut self) {
+        self.leases.clear();
+        self.last_fence = Fence { epoch: self.last_fence.epoch + 1, counter: 0 };
+    }
+
+    fn saw(&mut self, time: Timestamp) {
+        self.latest = self.latest.max(time);
+    }
+}
+
+// Reads.
+impl Tables {
+    fn version(&self, key: &RecordKey) -> u64 {
+        self.records.get(key).map_or(0, |record| record.version)
+    }
+
+    fn takes_claims(&self, lane: Lane) -> bool {
+        let key = lane.endpoint.to_bytes().to_vec();
+        let endpoint = RecordKey { kind: RecordKind::Endpoint, application: Some(lane.application), key };
+        self.records.get(&endpoint).is_none_or(|record| record.active)
+    }
+
+    /// The deliveries of a lane that have not ended, in order.
+    fn open_in(&self, lane: Lane) -> impl Iterator<Item = DeliveryId> {
+        self.lanes.get(&lane).into_iter().flatten().map(move |(_, message)| DeliveryId { lane, message: *message })
+    }
+
+    /// Those of them that can be claimed. A lease that ran out is where it was before it was claimed.
+    fn claimable(&self, lane: Lane, now: Timestamp) -> impl Iterator<Item = DeliveryId> {
+        let waiting = self.lanes.get(&lane).filter(|_| self.takes_claims(lane));
+        let due = waiting.into_iter().flat_map(move |waiting| waiting.range(..=(now, u64::MAX)));
+        due.map(move |(_, message)| DeliveryId { lane, message: *message })
+            .filter(move |id| self.leases.get(id).is_none_or(|held| held.until <= now))
+    }
+
+    pub(super) fn due_lanes(&self, now: Timestamp, after: Option<Lane>, limit: usize) -> DueLanes {
+        let beyond = self.lanes.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(lane, _)| *lane);
+        let mut due = beyond.filter(|lane| self.claimable(*lane, now).next().is_some());
+        let lanes = due.by_ref().take(limit).collect();
+        let more = due.next().is_some();
+        let next_due = self.lanes.keys().filter_map(|lane| self.next_due(*lane, now)).min();
+        DueLanes { lanes, more, next_due }
+    }
+
+    fn next_due(&self, lane: Lane, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.lanes.get(&lane).filter(|_| self.takes_claims(lane))?;
+        let later = waiting.range((Excluded((now, u64::MAX)), Unbounded)).map(|((due, _), _)| *due);
+        let first = DeliveryId { lane, message: MessageId::from_bytes([0; 16]) };
+        let last = DeliveryId { lane, message: MessageId::from_bytes([0xff; 16]) };
+        let leased = self.leases.range(first..=last).map(|(_, held)| held.until).filter(|until| *until > now);
+        later.chain(leased).min()
+    }
+
+    fn may_go(&self, (application, id): (ApplicationId, MessageId), prune: &Prune) -> bool {
+        let Some(Stored { message, idempotency_key }) = self.messages.get(&(application, id)) else {
+            return false;
+        };
+        let key = idempotency_key.as_ref().map(|key| (application, key.clone()));
+        let record = key.and_then(|key| self.idempotency.get(&key));
+        if record.is_some_and(|(owner, record)| *owner == id && record.expires_at > prune.now) {
+            return false;
+        }
+        let mut before = prune.delivered_before;
+        for delivery in self.deliveries_of(application, id) {
+            match delivery.state {
+                State::Waiting { .. } | State::Leased { .. } => return false,
+                State::Delivered { .. } => {}
+                State::Dead { .. } | State::Canceled { .. } => before = prune.ended_before,
+            }
+        }
+        message.accepted_at < before
+    }
+
+    pub(super) fn message(&self, application: ApplicationId, id: MessageId) -> Option<Arc<Message>> {
+        self.messages.get(&(application, id)).map(|stored| Arc::clone(&stored.message))
+    }
+
+    pub(super) fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Option<MessageId> {
+        self.event_ids.get(&(application, event_id)).copied()
+    }
+
+    pub(super) fn messages(&self, application: ApplicationId, query: &MessageQuery) -> Page<Arc<Message>, MessageId> {
+        let first = Included((application, MessageId::from_bytes([0; 16])));
+        let last = match query.before {
+            Some(before) => Excluded((application, before)),
+            None => Included((application, MessageId::from_bytes([0xff; 16]))),
+        };
+        let newest_first = self.messages.range((first, last)).rev().map(|(_, stored)| &stored.message);
+        let fitting = newest_first.filter(|message| {
+            in_window(message.accepted_at, query.since, query.until)
+                && query.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
+                && (!query.unrouted || matches!(message.routing, Routing::Nowhere(_)))
+        });
+        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |message| message.id)
+    }
+
+    pub(super) fn deliveries_of(&self, application: ApplicationId, message: MessageId) -> Vec<Delivery> {
+        let Some(stored) = self.messages.get(&(application, message)) else {
+            return Vec::new();
+        };
+        let ids = endpoints_of(&stored.message)
+            .iter()
+            .map(|endpoint| DeliveryId { lane: Lane { application, endpoint: *endpoint }, message });
+        ids.filter_map(|id| {
+            let Row { state, progress, .. } = *self.deliveries.get(&id)?;
+            let state = self.leases.get(&id).map_or(state, |held| State::Leased { until: held.until });
+            Some(Delivery { id, state, progress })
+        })
+        .collect()
+    }
+
+    pub(super) fn dead_letters(
+        &self,
+        application: ApplicationId,
+        query: &DeadQuery,
+    ) -> Page<DeliveryId, (EndpointId, MessageId)> {
+        let limit = query.limit.clamp(1, MAX_DEAD_PAGE);
+        page(self.dead(application, query, query.after), limit, |id| (id.lane.endpoint, id.message))
+    }
+
+    pub(super) fn count_dead_letters(&self, application: ApplicationId, query: &DeadQuery) -> u64 {
+        self.dead(application, query, None).count() as u64
+    }
+
+    fn dead(
+        &self,
+        application: ApplicationId,
+        query: &DeadQuery,
+        after: Option<(EndpointId, MessageId)>,
+    ) -> impl Iterator<Item = DeliveryId> {
+        let at = |endpoint, message| DeliveryId { lane: Lane { application, endpoint }, message };
+        let start = match after {
+            Some((endpoint, message)) => Excluded(at(endpoint, message)),
+            None => Included(at(EndpointId::from_bytes([0; 16]), MessageId::from_bytes([0; 16]))),
+        };
+        let of_application = self.deliveries.range((start, Unbounded));
+        let of_application = of_application.take_while(move |(id, _)| id.lane.application == application);
+        of_application
+            .filter(move |(id, row)| {
+                let message = self.messages.get(&(application, id.message));
+                matches!(row.state, State::Dead { .. })
+                    && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
+                    && message.is_some_and(|stored| in_window(stored.message.accepted_at, query.since, query.until))
+            })
+            .map(|(id, _)| *id)
+    }
+
+    pub(super) fn attempts(&self, application: ApplicationId, query: &AttemptQuery) -> Page<Attempt, AttemptId> {
+        let first = Included((application, AttemptId::from_bytes([0; 16])));
+        let last = match query.before {
+            Some(before) => Excluded((application, before)),
+            None => Included((application, AttemptId::from_bytes([0xff; 16]))),
+        };
+        let newest_first = self.attempts.range((first, last)).rev().map(|(_, attempt)| attempt);
+        let fitting = newest_first.filter(|attempt| {
+            in_window(attempt.started_at, query.since, query.until)
+                && query.endpoint.is_none_or(|wanted| wanted == attempt.delivery.lane.endpoint)
+                && query.message.is_none_or(|wanted| wanted == attempt.delivery.message)
+                && query.status.is_none_or(|wanted| wanted.fits(attempt))
+        });
+        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |attempt| attempt.id)
+    }
+
+    pub(super) fn get(&self, key: &RecordKey) -> Option<Record> {
+        self.records.get(key).cloned()
+    }
+
+    pub(super) fn list(
+        &self,
+        kind: RecordKind,
+        application: Option<ApplicationId>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Vec<Record> {
+        let start = match after {
+            Some(key) => Excluded(RecordKey { kind, application, key }),
+            None => Included(RecordKey { kind, application, key: Vec::new() }),
+        };
+        let records = self.records.range((start, Unbounded)).map(|(_, record)| record);
+        let wanted = records.take_while(|record| record.key.kind == kind && record.key.application == application);
+        wanted.take(limit.clamp(1, MAX_PAGE)).cloned().collect()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let mut health = Health { leased: self.leases.len() as u64, ..Health::default() };
+        for id in self.lanes.keys().flat_map(|lane| self.open_in(*lane)) {
+            let stored = self.messages.get(&(id.lane.application, id.message));
+            health.open += 1;
+            health.open_bytes += stored.map_or(0, |stored| stored.message.payload.len() as u64);
+        }
+        health
+    }
+}
+
+fn endpoints_of(message: &Message) -> &[EndpointId] {
+    match &message.routing {
+        Routing::To(endpoints) => endpoints,
+        Routing::Nowhere(_) => &[],
+    }
+}
+
+fn in_window(time: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
+    since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)
+}
+
+fn page<T, C>(mut fitting: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    let items: Vec<T> = fitting.by_ref().take(limit).collect();
+    let next = fitting.next().and_then(|_| items.last()).map(cursor);
+    Page { items, next }
+}

@@ -1,0 +1,163 @@
+//! The store's promises: one suite, run over every store.
+//!
+//! Each topic of `tests/conformance/` is a list of promises, tests of the contract in `src/store/mod.rs`;
+//! `model.rs` compares a store with the memory store over random commands. To add a store, write its
+//! `Subject` in `subject.rs` and one line at the end of this file.
+
+#![allow(clippy::unwrap_used, reason = "all of it is a test")]
+
+#[path = "conformance/subject.rs"]
+mod subject;
+#[path = "conformance/world.rs"]
+mod world;
+
+#[path = "conformance/cancel.rs"]
+mod cancel;
+#[path = "conformance/claim.rs"]
+mod claim;
+#[path = "conformance/enqueue.rs"]
+mod enqueue;
+#[path = "conformance/life.rs"]
+mod life;
+#[path = "conformance/model.rs"]
+mod model;
+#[path = "conformance/query.rs"]
+mod query;
+#[path = "conformance/record.rs"]
+mod record;
+#[path = "conformance/replay.rs"]
+mod replay;
+#[path = "conformance/retention.rs"]
+mod retention;
+#[path = "conformance/settle.rs"]
+mod settle;
+
+macro_rules! tests {
+    ($store:ident, $subject:expr; $($topic:ident { $($promise:ident)* })*) => {
+        mod $store {
+            $(mod $topic {
+                use crate::subject::*;
+                $(#[tokio::test]
+                async fn $promise() {
+                    crate::$topic::$promise(crate::world::World::open(Box::new($subject)).await).await;
+                })*
+            })*
+
+            #[test]
+            fn it_answers_as_the_model_does() {
+                use crate::subject::*;
+                crate::model::compare(|| Box::new($subject));
+            }
+        }
+    };
+}
+
+/// Every promise, for a store. One that is missing here is dead code.
+macro_rules! conformance {
+    ($store:ident: $subject:expr) => {
+        tests! { $store, $subject;
+            enqueue {
+                a_message_is_stored_with_a_delivery_for_each_endpoint
+                a_message_that_goes_nowhere_is_stored_with_its_reason
+                every_field_of_a_message_reads_back
+                any_payload_reads_back_byte_for_byte
+                an_event_id_is_unique_while_its_message_lives
+                a_repeated_idempotency_key_is_answered_with_the_first_message
+                other_content_under_an_idempotency_key_is_a_conflict
+                an_idempotency_key_that_expired_may_be_used_anew
+                an_endpoint_list_that_moved_makes_a_message_stale
+                of_several_reasons_to_refuse_the_first_is_answered
+                a_refused_message_leaves_nothing
+                a_batch_sees_its_earlier_messages
+                applications_share_neither_event_ids_nor_idempotency_keys
+                concurrent_sends_are_all_stored
+            }
+            claim {
+                nothing_is_claimed_before_it_is_due
+                a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing
+                no_more_is_claimed_than_was_asked_for
+                a_leased_delivery_is_not_claimed_again
+                a_lost_lease_is_claimed_again_and_the_old_one_settles_nothing
+                a_lost_lease_keeps_its_place
+                a_lease_that_ran_out_settles_until_it_is_claimed_again
+                a_closed_lane_gives_no_lease
+                an_attempt_in_flight_settles_although_its_lane_closed
+                due_lanes_are_found_in_order_and_by_pages
+                the_next_due_time_is_the_next_retry_or_the_end_of_a_lease
+                a_long_backlog_is_claimed_completely_and_once
+                a_long_backlog_hides_no_other_lane
+            }
+            settle {
+                a_settlement_stores_the_attempt_and_the_state
+                every_field_of_an_attempt_reads_back
+                every_outcome_and_result_reads_back
+                a_retry_is_claimed_when_it_is_due_with_its_progress
+                a_lease_that_is_given_back_untried_keeps_its_progress
+                each_way_to_end_ends_the_delivery
+                a_lease_settles_once
+                a_batch_is_answered_in_its_order
+                a_large_batch_settles_completely
+            }
+            replay {
+                a_replay_opens_a_round_of_what_has_ended
+                a_replay_hastens_what_waits
+                a_replay_leaves_an_attempt_in_flight_alone
+                a_replay_hastens_what_was_lost
+                a_replay_of_what_is_not_there_finds_nothing
+                a_replay_and_its_record_are_one_write
+                a_replayed_delivery_of_a_closed_lane_waits_until_it_opens
+                a_batch_of_replays_is_answered_in_its_order
+            }
+            cancel {
+                a_lane_is_canceled_in_order_up_to_the_limit
+                a_waiting_delivery_is_canceled
+                an_attempt_in_flight_is_not_canceled
+                what_has_ended_is_not_canceled
+                a_closed_lane_can_be_canceled
+            }
+            retention {
+                retention_keeps_what_has_not_ended
+                retention_removes_what_was_delivered_before_its_time
+                retention_removes_what_failed_before_its_own_time
+                retention_keeps_a_message_while_its_idempotency_key_lives
+                retention_forgets_no_idempotency_key_of_another_message
+                retention_leaves_nothing_of_a_message
+                retention_walks_all_applications_by_pages
+            }
+            query {
+                messages_are_listed_newest_first_and_completely
+                messages_are_found_by_each_filter
+                attempts_are_listed_newest_first_and_completely
+                attempts_are_found_by_each_filter
+                dead_letters_are_listed_completely_by_endpoint_and_message
+                dead_letters_are_found_by_endpoint_and_time
+                only_what_is_dead_is_a_dead_letter
+                deliveries_come_in_the_order_of_the_routing_and_show_leases
+                limits_are_clamped
+                what_is_unknown_is_not_found
+            }
+            record {
+                a_record_is_made_changed_and_removed_by_version
+                a_put_changes_all_or_nothing
+                a_put_sees_its_earlier_changes
+                a_record_made_again_starts_at_version_one
+                records_are_listed_in_the_order_of_their_keys
+                kinds_and_applications_have_their_own_records
+                keys_and_values_read_back_byte_for_byte
+                of_concurrent_changes_one_wins
+            }
+            life {
+                the_counts_add_up
+                everything_reads_back_after_a_reopen
+                after_a_reopen_what_had_not_ended_waits_as_it_was_settled
+                after_a_reopen_no_lease_of_before_settles
+                refusals_hold_after_a_reopen
+                the_latest_time_is_that_of_the_last_write
+                the_bell_rings_when_something_may_be_claimable
+                after_close_every_call_answers_closed
+            }
+        }
+    };
+}
+
+conformance!(memory: Memory::default());

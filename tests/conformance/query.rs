@@ -1,0 +1,310 @@
+//! Promises of the queries.
+
+use std::time::Duration;
+
+use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MAX_PAGE, MessageQuery, RecordKind};
+use ringback::{
+    AttemptId, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute, Outcome, Routing, State, StateKind,
+};
+
+use crate::world::{LEASE, World, at, canceled, dead, delivered, plain, waiting};
+
+pub(crate) async fn messages_are_listed_newest_first_and_completely(mut world: World) {
+    let lane = world.lane();
+    let mut sent = Vec::new();
+    for place in 0..23 {
+        sent.insert(0, world.send(&[lane], place / 4).await.message);
+    }
+    let elsewhere = world.lane();
+    world.send(&[elsewhere], 2).await;
+    for limit in [1, 2, 11, 22, 23, 24] {
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let query = MessageQuery { before, limit, ..MessageQuery::default() };
+            let page = world.store.messages(lane.application, query).await.unwrap();
+            assert!(!page.items.is_empty() && page.items.len() <= limit);
+            found.extend(page.items.iter().map(|message| message.id));
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+            assert_eq!(before, found.last().copied());
+        }
+        assert_eq!(found, sent, "by {limit}");
+    }
+}
+
+pub(crate) async fn messages_are_found_by_each_filter(mut world: World) {
+    let lane = world.lane();
+    let mut sent = Vec::new();
+    for (seconds, event_type, nowhere) in
+        [(1, "a", false), (2, "a.b", true), (3, "a", true), (4, "b", false), (4, "a", false)]
+    {
+        let mut message = world.message(&[lane], seconds);
+        message.event_type = event_type.into();
+        if nowhere {
+            message.routing = Routing::Nowhere(NoRoute::EventTypeNotWanted);
+        }
+        sent.push(world.store_message(message).await);
+    }
+    let all = MessageQuery { limit: 100, ..MessageQuery::default() };
+    let only = |event_type: &str| MessageQuery { event_type: Some(event_type.into()), ..all.clone() };
+    let queries: [(MessageQuery, &[usize]); 8] = [
+        (MessageQuery { since: Some(at(3)), ..all.clone() }, &[4, 3, 2]),
+        (MessageQuery { until: Some(at(3)), ..all.clone() }, &[1, 0]),
+        (MessageQuery { since: Some(at(2)), until: Some(at(4)), ..all.clone() }, &[2, 1]),
+        (MessageQuery { since: Some(at(5)), ..all.clone() }, &[]),
+        (only("a"), &[4, 2, 0]),
+        (MessageQuery { unrouted: true, ..all.clone() }, &[2, 1]),
+        (MessageQuery { unrouted: true, since: Some(at(2)), ..only("a") }, &[2]),
+        (MessageQuery { before: Some(sent[3]), ..only("a") }, &[2, 0]),
+    ];
+    for (query, places) in queries {
+        let page = world.store.messages(lane.application, query.clone()).await.unwrap();
+        let expected: Vec<_> = places.iter().map(|place| sent[*place]).collect();
+        assert_eq!(page.items.iter().map(|message| message.id).collect::<Vec<_>>(), expected, "{query:?}");
+        assert_eq!(page.next, None);
+    }
+    let first_of_two = MessageQuery { unrouted: true, limit: 1, ..all };
+    let page = world.store.messages(lane.application, first_of_two).await.unwrap();
+    assert_eq!(page.next, Some(sent[2]), "more that fit follow");
+}
+
+/// Seven attempts of one delivery, three of others.
+pub(crate) async fn attempts_are_listed_newest_first_and_completely(mut world: World) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    world.send(&[lane, other], 0).await;
+    for seconds in 0..7 {
+        world.pass(lane, seconds, waiting(seconds + 1)).await;
+    }
+    for seconds in 2..5 {
+        world.pass(other, seconds, waiting(seconds + 1)).await;
+    }
+    let whole = AttemptQuery { limit: 100, ..AttemptQuery::default() };
+    for (endpoint, count) in [(None, 10), (Some(lane.endpoint), 7), (Some(other.endpoint), 3)] {
+        let query = AttemptQuery { endpoint, ..whole.clone() };
+        let all = world.store.attempts(lane.application, query).await.unwrap().items;
+        assert_eq!(all.len(), count);
+        assert!(all.is_sorted_by(|newer, older| newer.id > older.id));
+        for limit in [1, 3, 7, 10] {
+            let (mut found, mut before) = (Vec::new(), None);
+            loop {
+                let query = AttemptQuery { endpoint, before, limit, ..AttemptQuery::default() };
+                let page = world.store.attempts(lane.application, query).await.unwrap();
+                assert!(!page.items.is_empty() && page.items.len() <= limit);
+                found.extend(page.items);
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, all, "by {limit}");
+        }
+    }
+}
+
+pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    let answered = |status| Outcome::Answered { status, retry_after: None };
+    let tries = [
+        (lane, answered(200), StateKind::Delivered),
+        (lane, answered(404), StateKind::Waiting),
+        (other, answered(503), StateKind::Dead),
+        (other, Outcome::Failed(Failure::Timeout), StateKind::Waiting),
+        (other, answered(200), StateKind::Waiting),
+    ];
+    let mut attempts = Vec::new();
+    for (seconds, (lane, outcome, result)) in (0..).zip(tries) {
+        world.send(&[lane], seconds).await;
+        let lease = world.claim_one(lane, seconds).await;
+        let mut attempt = world.attempt(&lease, seconds, waiting(900));
+        (attempt.outcome, attempt.result) = (outcome, result);
+        attempts.push(attempt.clone());
+        let state = waiting(900);
+        world.settle(ringback::store::Settlement { lease, attempt: Some(attempt), state }).await;
+    }
+    let all = AttemptQuery { limit: 100, ..AttemptQuery::default() };
+    let status = |status| AttemptQuery { status: Some(status), ..all.clone() };
+    let queries: [(AttemptQuery, &[usize]); 13] = [
+        (all.clone(), &[4, 3, 2, 1, 0]),
+        (AttemptQuery { endpoint: Some(lane.endpoint), ..all.clone() }, &[1, 0]),
+        (AttemptQuery { message: Some(attempts[2].delivery.message), ..all.clone() }, &[2]),
+        (status(AttemptStatus::Succeeded), &[0]),
+        (status(AttemptStatus::Failed), &[4, 3, 2, 1]),
+        (status(AttemptStatus::Code(404)), &[1]),
+        (status(AttemptStatus::Class(2)), &[4, 0]),
+        (status(AttemptStatus::NoAnswer), &[3]),
+        (AttemptQuery { since: Some(at(3)), ..all.clone() }, &[4, 3]),
+        (AttemptQuery { until: Some(at(1)), ..all.clone() }, &[0]),
+        (
+            AttemptQuery { since: Some(at(1)), until: Some(at(4)), endpoint: Some(other.endpoint), ..all.clone() },
+            &[3, 2],
+        ),
+        (AttemptQuery { before: Some(attempts[3].id), ..status(AttemptStatus::Failed) }, &[2, 1]),
+        (AttemptQuery { endpoint: Some(lane.endpoint), ..status(AttemptStatus::Class(5)) }, &[]),
+    ];
+    for (query, places) in queries {
+        let page = world.store.attempts(lane.application, query.clone()).await.unwrap();
+        let expected: Vec<_> = places.iter().map(|place| attempts[*place].clone()).collect();
+        assert_eq!(page.items, expected, "{query:?}");
+        assert_eq!(page.next, None, "{query:?}");
+    }
+}
+
+pub(crate) async fn dead_letters_are_listed_completely_by_endpoint_and_message(mut world: World) {
+    let lane = world.lane();
+    let lanes = [lane, world.lane_beside(lane), world.lane_beside(lane)];
+    let mut expected = Vec::new();
+    for place in [2, 0, 1, 0, 2, 2, 0] {
+        world.send(&[lanes[place]], 1).await;
+        expected.push(world.pass(lanes[place], 1, dead(1)).await);
+    }
+    let elsewhere = Lane { endpoint: lane.endpoint, ..world.lane() };
+    world.send(&[elsewhere], 1).await;
+    world.pass(elsewhere, 1, dead(1)).await;
+    expected.sort_by_key(|id| (id.lane.endpoint, id.message));
+    for limit in [1, 2, 6, 7, 8] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let query = DeadQuery { after, limit, ..DeadQuery::default() };
+            let page = world.store.dead_letters(lane.application, query.clone()).await.unwrap();
+            assert!(!page.items.is_empty() && page.items.len() <= limit);
+            found.extend(page.items);
+            let count = world.store.count_dead_letters(lane.application, query).await.unwrap();
+            assert_eq!(count, 7, "cursor and limit aside");
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "by {limit}");
+    }
+}
+
+pub(crate) async fn dead_letters_are_found_by_endpoint_and_time(mut world: World) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    let mut letters = Vec::new();
+    for seconds in 1..=4 {
+        world.send(&[lane, other], seconds).await;
+        // When it died does not matter: its message's acceptance does.
+        letters.push(world.pass(lane, 100, dead(200 - seconds)).await);
+        world.pass(other, 100, dead(100)).await;
+    }
+    let of_lane = DeadQuery { endpoint: Some(lane.endpoint), limit: 100, ..DeadQuery::default() };
+    let windows: [(Option<u64>, Option<u64>, &[usize]); 6] = [
+        (None, None, &[0, 1, 2, 3]),
+        (Some(2), None, &[1, 2, 3]),
+        (None, Some(2), &[0]),
+        (Some(2), Some(4), &[1, 2]),
+        (Some(3), Some(3), &[]),
+        (Some(5), None, &[]),
+    ];
+    for (since, until, places) in windows {
+        let query = DeadQuery { since: since.map(at), until: until.map(at), ..of_lane.clone() };
+        let page = world.store.dead_letters(lane.application, query.clone()).await.unwrap();
+        let expected: Vec<_> = places.iter().map(|place| letters[*place]).collect();
+        assert_eq!((page.items, page.next), (expected, None), "{query:?}");
+        let count = world.store.count_dead_letters(lane.application, query.clone()).await.unwrap();
+        assert_eq!(count, places.len() as u64, "{query:?}");
+        let both = DeadQuery { endpoint: None, ..query };
+        let count = world.store.count_dead_letters(lane.application, both).await.unwrap();
+        assert_eq!(count, 2 * places.len() as u64);
+    }
+    let after = DeadQuery { after: Some((lane.endpoint, letters[1].message)), ..of_lane };
+    assert_eq!(world.store.dead_letters(lane.application, after).await.unwrap().items, letters[2..]);
+}
+
+pub(crate) async fn only_what_is_dead_is_a_dead_letter(mut world: World) {
+    let lane = world.lane();
+    for state in [delivered(1), canceled(1), waiting(900)] {
+        world.send(&[lane], 1).await;
+        world.pass(lane, 1, state).await;
+    }
+    let query = DeadQuery { limit: 10, ..DeadQuery::default() };
+    let dead_now = async |world: &World| {
+        let items = world.store.dead_letters(lane.application, query.clone()).await.unwrap().items;
+        let count = world.store.count_dead_letters(lane.application, query.clone()).await.unwrap();
+        assert_eq!(items.len() as u64, count);
+        items
+    };
+    assert_eq!(dead_now(&world).await, []);
+    let id = world.send(&[lane], 1).await;
+    world.pass(lane, 1, dead(1)).await;
+    assert_eq!(dead_now(&world).await, [id]);
+    world.store.replay(vec![id], at(2), None).await.unwrap();
+    assert_eq!(dead_now(&world).await, [], "a replayed one is none");
+    world.pass(lane, 2, dead(2)).await;
+    assert_eq!(dead_now(&world).await, [id]);
+    world.reopen().await;
+    assert_eq!(dead_now(&world).await, [id]);
+}
+
+pub(crate) async fn deliveries_come_in_the_order_of_the_routing_and_show_leases(mut world: World) {
+    let first = world.lane();
+    let second = world.lane_beside(first);
+    let third = world.lane_beside(first);
+    let id = world.send(&[third, first, second], 1).await;
+    let _lease = world.claim_one(first, 1).await;
+    world.pass(second, 1, dead(1)).await;
+    let deliveries = world.deliveries(id).await;
+    let lanes: Vec<_> = deliveries.iter().map(|delivery| delivery.id.lane).collect();
+    assert_eq!(lanes, [third, first, second]);
+    let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
+    assert_eq!(states, [waiting(1), State::Leased { until: at(1 + LEASE) }, dead(1)]);
+}
+
+pub(crate) async fn limits_are_clamped(mut world: World) {
+    let lane = world.lane();
+    let messages: Vec<_> = (0..MAX_PAGE + 1).map(|_| world.message(&[lane], 1)).collect();
+    world.store.enqueue(messages.into_iter().map(plain).collect()).await.unwrap();
+    for lease in world.claim(lane, 1, MAX_PAGE + 1).await {
+        world.end(lease, 1, dead(1)).await;
+    }
+    let application = lane.application;
+    for (limit, expected) in [(0, 1), (usize::MAX, MAX_PAGE)] {
+        let query = MessageQuery { limit, ..MessageQuery::default() };
+        let messages = world.store.messages(application, query).await.unwrap();
+        assert_eq!((messages.items.len(), messages.next.is_some()), (expected, true));
+        let query = AttemptQuery { limit, ..AttemptQuery::default() };
+        let attempts = world.store.attempts(application, query).await.unwrap();
+        assert_eq!((attempts.items.len(), attempts.next.is_some()), (expected, true));
+    }
+    for (limit, expected) in [(0, 1), (usize::MAX, MAX_PAGE + 1)] {
+        let query = DeadQuery { limit, ..DeadQuery::default() };
+        let letters = world.store.dead_letters(application, query).await.unwrap();
+        assert_eq!(letters.items.len(), expected, "a page of dead letters has up to 10,000");
+    }
+}
+
+pub(crate) async fn what_is_unknown_is_not_found(mut world: World) {
+    let lane = world.lane();
+    let id = world.send(&[lane], 1).await;
+    let elsewhere = world.lane().application;
+    let application = lane.application;
+    let other_id = MessageId::from_parts(at(1) + Duration::from_millis(1), 1);
+    for (application, message) in [(elsewhere, id.message), (application, other_id)] {
+        assert_eq!(world.store.message(application, message).await.unwrap(), None);
+        assert!(world.store.deliveries(application, message).await.unwrap().is_empty());
+        let query = AttemptQuery { message: Some(message), limit: 1, ..AttemptQuery::default() };
+        assert!(world.store.attempts(application, query).await.unwrap().items.is_empty());
+    }
+    assert_eq!(world.store.message_by_event_id(application, "none".into()).await.unwrap(), None);
+    assert!(world.messages(elsewhere).await.is_empty());
+    let cursor = DeadQuery {
+        endpoint: Some(EndpointId::from_bytes([0xff; 16])),
+        after: Some((EndpointId::from_bytes([0xff; 16]), MessageId::from_bytes([0xff; 16]))),
+        limit: 1,
+        ..DeadQuery::default()
+    };
+    assert!(world.store.dead_letters(application, cursor).await.unwrap().items.is_empty());
+    let oldest = AttemptQuery { before: Some(AttemptId::from_bytes([0; 16])), limit: 1, ..AttemptQuery::default() };
+    assert!(world.store.attempts(application, oldest).await.unwrap().items.is_empty());
+    let oldest = MessageQuery { before: Some(MessageId::from_bytes([0; 16])), limit: 1, ..MessageQuery::default() };
+    assert!(world.store.messages(application, oldest).await.unwrap().items.is_empty());
+    assert!(world.store.list(RecordKind::ReplayJob, Some(application), None, 9).await.unwrap().is_empty());
+    let unknown = DeliveryId { lane: world.lane(), ..id };
+    world.assert_nothing_to_claim(unknown.lane, 1).await;
+}
