@@ -25,6 +25,8 @@ pub mod store;
 pub mod transport;
 
 // adapters
+pub mod egress;
+pub mod http;
 mod random;
 
 // front
