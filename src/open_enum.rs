@@ -4,11 +4,11 @@
 
 /// Declares an enumeration of texts with a last variant `Other` for every text that has no variant of its own.
 macro_rules! open_enum {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$variant_meta])* $variant,)+
             /// A value that the page does not name, in its own spelling.
             Other(String),
@@ -16,7 +16,7 @@ macro_rules! open_enum {
 
         impl $name {
             /// The vendor's spelling.
-            pub fn as_str(&self) -> &str {
+            $vis fn as_str(&self) -> &str {
                 match self {
                     $($name::$variant => $text,)+
                     $name::Other(text) => text,
@@ -67,7 +67,7 @@ mod tests {
 
     open_enum! {
         /// An example.
-        pub enum Answer {
+        enum Answer {
             /// Agreed.
             Yes = "YES",
             /// Refused.

@@ -147,13 +147,7 @@ pub fn sign(profile: &Profile, secrets: &[Secret], what: Signable<'_>) -> Result
         .headers
         .iter()
         .filter(|header| !(signatures.is_empty() && header.value.uses(Placeholder::Signature)))
-        .map(|header| {
-            let value = header.value.filled(|p| match p {
-                Placeholder::Signature => joined.as_bytes(),
-                other => values.get(other),
-            });
-            (header.name.clone(), value)
-        })
+        .map(|header| (header.name.clone(), header_value(header, &values, &joined)))
         .collect())
 }
 
@@ -187,14 +181,7 @@ pub fn verify<'h>(
     }
     let values = claimed.values(profile, Signable { id: claimed.id, time: now, url, body });
     // A digest, a URL, or what stands in two headers, must be what the signature is checked against.
-    let agrees = |rule: &HeaderRule, value: &str| {
-        let expected = rule.value.filled(|p| match p {
-            Placeholder::Signature => claimed.signatures.as_bytes(),
-            other => values.get(other),
-        });
-        expected == value
-    };
-    if !given_headers.iter().all(|(rule, value)| agrees(rule, value)) {
+    if !given_headers.iter().all(|(rule, value)| header_value(rule, &values, claimed.signatures) == *value) {
         return Err(Rejected::SignatureMismatch);
     }
     let given: Vec<&str> = match &profile.signing.join {
@@ -317,6 +304,11 @@ impl<'a> Values<'a> {
             Placeholder::Signature => b"",
         }
     }
+}
+
+fn header_value(header: &HeaderRule, values: &Values<'_>, signatures: &str) -> String {
+    let signatures = signatures.as_bytes();
+    header.value.filled(|p| if p == Placeholder::Signature { signatures } else { values.get(p) })
 }
 
 fn formatted_signature(profile: &Profile, secret: &Secret, values: &Values<'_>) -> Result<String, Invalid> {
