@@ -43,9 +43,9 @@ def subverse(_):
 
 
 def altered(headers):
-    """The last header with another last character; of base64 with padding, the one before it."""
+    """The last header with another character in its middle: the last one of a base64 text has bits that mean nothing."""
     name, value = list(headers.items())[-1]
-    place = len(value.rstrip("=")) - 1
+    place = len(value) // 2
     return {**headers, name: value[:place] + ("A" if value[place] != "A" else "B") + value[place + 1:]}
 
 
