@@ -5,12 +5,17 @@ mod application;
 mod attempt;
 mod body;
 mod endpoint;
+mod example;
 mod id;
 mod invalid;
+pub mod levers;
+pub mod levrage;
 mod message;
+mod open_enum;
 pub mod profile;
 mod secret;
 pub mod signature;
+pub mod subverse;
 mod time;
 
 // decisions
@@ -43,6 +48,7 @@ pub use delivery::{
 };
 pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
+pub use example::example_event_types;
 pub use fanout::route;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId};
 pub use invalid::Invalid;

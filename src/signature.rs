@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::invalid::Invalid;
-use crate::profile::{Encoding, KeyForm, KeyKind, KeyRule, Placeholder, Profile, SecretRule};
+use crate::profile::{Encoding, HeaderRule, KeyForm, KeyKind, KeyRule, Placeholder, Profile, SecretRule};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -57,6 +57,11 @@ pub enum Rejected {
 /// `field` named `secret`: a wrong prefix, bad base64, a wrong length, an ed25519 key whose halves do not
 /// belong together, or a secret for a profile that has none.
 pub fn validate_secret(profile: &Profile, secret: &Secret) -> Result<(), Invalid> {
+    usable_key(profile, secret).map(|_| ())
+}
+
+/// The rule that a secret falls under and the key in it, if the profile can use it.
+fn usable_key<'p>(profile: &'p Profile, secret: &Secret) -> Result<(&'p KeyRule, Zeroizing<Vec<u8>>), Invalid> {
     let invalid = |problem: String| Invalid::new("secret", problem);
     if profile.signing.secret == SecretRule::None {
         return Err(invalid(format!("the profile {} uses none", profile.name)));
@@ -72,12 +77,26 @@ pub fn validate_secret(profile: &Profile, secret: &Secret) -> Result<(), Invalid
         return Err(invalid(format!("the key has {} bytes; {least} to {most} are accepted", key.len())));
     }
     match rule.kind {
-        KeyKind::Ed25519 => ed25519_key(&key).map(|_| ()),
-        KeyKind::StaticToken if text.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) => {
-            Err(invalid("a token is printable ASCII".into()))
-        }
-        KeyKind::StaticToken | KeyKind::HmacSha256 | KeyKind::HmacSha512 | KeyKind::HmacSha1 => Ok(()),
+        KeyKind::Ed25519 => ed25519_key(&key).map(|_| ())?,
+        KeyKind::StaticToken => token(profile, text)?,
+        KeyKind::HmacSha256 | KeyKind::HmacSha512 | KeyKind::HmacSha1 => {}
     }
+    Ok((rule, key))
+}
+
+/// A token stands in a header as it is.
+fn token(profile: &Profile, text: &str) -> Result<(), Invalid> {
+    let invalid = |problem: &'static str| Err(Invalid::new("secret", problem));
+    if text.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+        return invalid("a token is printable ASCII");
+    }
+    if text.trim() != text {
+        return invalid("a token neither starts nor ends with a space, which HTTP would cut off");
+    }
+    if profile.signing.join.as_ref().is_some_and(|join| text.contains(join.as_str())) {
+        return invalid("a token cannot hold the text that stands between several ones");
+    }
+    Ok(())
 }
 
 /// Makes a secret for a profile from 32 random bytes, by the first of its key rules.
@@ -99,13 +118,13 @@ pub(crate) fn secret_from(profile: &Profile, random: [u8; 32]) -> Option<Secret>
 /// # Errors
 /// The secret is not one that the profile can use.
 pub fn public_key(profile: &Profile, secret: &Secret) -> Result<Option<String>, Invalid> {
-    validate_secret(profile, secret)?;
-    match profile.signing.rule(secret.expose()) {
-        Some(rule) if rule.kind == KeyKind::Ed25519 => {
-            let key = ed25519_key(&key_bytes(rule, secret.expose())?)?;
+    let (rule, key) = usable_key(profile, secret)?;
+    match rule.kind {
+        KeyKind::Ed25519 => {
+            let key = ed25519_key(&key)?;
             Ok(Some(format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes()))))
         }
-        Some(_) | None => Ok(None),
+        KeyKind::HmacSha256 | KeyKind::HmacSha512 | KeyKind::HmacSha1 | KeyKind::StaticToken => Ok(None),
     }
 }
 
@@ -128,19 +147,13 @@ pub fn sign(profile: &Profile, secrets: &[Secret], what: Signable<'_>) -> Result
         .headers
         .iter()
         .filter(|header| !(signatures.is_empty() && header.value.uses(Placeholder::Signature)))
-        .map(|header| {
-            let value = header.value.filled(|p| match p {
-                Placeholder::Signature => joined.as_bytes(),
-                other => values.get(other),
-            });
-            (header.name.clone(), value)
-        })
+        .map(|header| (header.name.clone(), header_value(header, &values, &joined)))
         .collect())
 }
 
 /// Verifies a request as a receiver does: takes id, time and signatures out of the headers, and accepts if
 /// any signature fits any secret. `header` looks a header up by its name, in any case. `tolerance` is how
-/// far the signed time may be from `now`; it applies where the profile signs a time.
+/// far each time in the headers may be from `now`.
 ///
 /// # Errors
 /// Why the request is not accepted.
@@ -154,24 +167,28 @@ pub fn verify<'h>(
     tolerance: Duration,
 ) -> Result<(), Rejected> {
     let mut claimed = Claimed::default();
+    let mut given_headers = Vec::with_capacity(profile.signing.headers.len());
     for rule in &profile.signing.headers {
         let value = header(&rule.name).ok_or_else(|| Rejected::HeaderMissing(rule.name.clone()))?;
+        given_headers.push((rule, value));
         let malformed = || Rejected::HeaderMalformed(rule.name.clone());
         for (placeholder, text) in rule.value.matched(value).ok_or_else(malformed)? {
             claimed.take(placeholder, text).ok_or_else(malformed)?;
         }
     }
-    if claimed.time.is_some_and(|time| now.since(time).max(time.since(now)) > tolerance) {
+    if claimed.times.iter().any(|time| now.since(*time).max(time.since(now)) > tolerance) {
         return Err(Rejected::TimestampOutOfTolerance);
     }
-    let time = claimed.time.unwrap_or(now);
-    let values = Values::of(profile, Signable { id: claimed.id, time, url, body });
+    let values = claimed.values(profile, Signable { id: claimed.id, time: now, url, body });
+    // A digest, a URL, or what stands in two headers, must be what the signature is checked against.
+    if !given_headers.iter().all(|(rule, value)| header_value(rule, &values, claimed.signatures) == *value) {
+        return Err(Rejected::SignatureMismatch);
+    }
     let given: Vec<&str> = match &profile.signing.join {
         Some(join) => claimed.signatures.split(join.as_str()).collect(),
         None => vec![claimed.signatures],
     };
     for secret in secrets {
-        validate_secret(profile, secret).map_err(Rejected::Secret)?;
         // Both schemes are deterministic, so the expected signature can be made and compared.
         let expected = formatted_signature(profile, secret, &values).map_err(Rejected::Secret)?;
         if given.iter().any(|text| bool::from(text.as_bytes().ct_eq(expected.as_bytes()))) {
@@ -193,10 +210,15 @@ pub fn verify_with_public_key(content: &[u8], signature: &[u8], key: &str) -> Re
     Ok(key.verify_strict(content, &signature).is_ok())
 }
 
+/// What the headers of a request say. Times are kept as they are written: that text is what was signed, and
+/// reading a time loses what its form does not show.
 #[derive(Default)]
 struct Claimed<'h> {
     id: &'h str,
-    time: Option<Timestamp>,
+    seconds: &'h str,
+    millis: &'h str,
+    iso: &'h str,
+    times: Vec<Timestamp>,
     signatures: &'h str,
 }
 
@@ -206,10 +228,17 @@ impl<'h> Claimed<'h> {
             Placeholder::Id => self.id = text,
             Placeholder::Signature => self.signatures = text,
             Placeholder::Seconds => {
-                self.time = Some(Timestamp::from_millis(text.parse::<u64>().ok()?.checked_mul(1000)?));
+                self.seconds = text;
+                self.times.push(Timestamp::from_millis(text.parse::<u64>().ok()?.checked_mul(1000)?));
             }
-            Placeholder::Millis => self.time = Some(Timestamp::from_millis(text.parse().ok()?)),
-            Placeholder::Iso => self.time = Some(text.parse().ok()?),
+            Placeholder::Millis => {
+                self.millis = text;
+                self.times.push(Timestamp::from_millis(text.parse().ok()?));
+            }
+            Placeholder::Iso => {
+                self.iso = text;
+                self.times.push(text.parse().ok()?);
+            }
             Placeholder::Body
             | Placeholder::BodySha256Hex
             | Placeholder::BodySha256Base64
@@ -217,6 +246,16 @@ impl<'h> Claimed<'h> {
             | Placeholder::Url => {}
         }
         Some(())
+    }
+
+    /// What the request's signature is checked against: the headers' texts, and what follows from the body.
+    fn values<'a>(&self, profile: &Profile, what: Signable<'a>) -> Values<'a> {
+        Values {
+            seconds: self.seconds.to_owned(),
+            millis: self.millis.to_owned(),
+            iso: self.iso.to_owned(),
+            ..Values::of(profile, what)
+        }
     }
 }
 
@@ -267,24 +306,33 @@ impl<'a> Values<'a> {
     }
 }
 
+fn header_value(header: &HeaderRule, values: &Values<'_>, signatures: &str) -> String {
+    let signatures = signatures.as_bytes();
+    header.value.filled(|p| if p == Placeholder::Signature { signatures } else { values.get(p) })
+}
+
 fn formatted_signature(profile: &Profile, secret: &Secret, values: &Values<'_>) -> Result<String, Invalid> {
-    let text = secret.expose();
-    let rule = profile.signing.rule(text).ok_or_else(|| Invalid::new("secret", "fits none of the profile's keys"))?;
-    let signature = signature(profile, rule, text, values)?;
+    let (rule, key) = usable_key(profile, secret)?;
+    let signature = signature(profile, rule, secret, &key, values)?;
     Ok(rule.format.filled(|_| signature.as_bytes()))
 }
 
-fn signature(profile: &Profile, rule: &KeyRule, secret: &str, values: &Values<'_>) -> Result<String, Invalid> {
-    let key = key_bytes(rule, secret)?;
+fn signature(
+    profile: &Profile,
+    rule: &KeyRule,
+    secret: &Secret,
+    key: &[u8],
+    values: &Values<'_>,
+) -> Result<String, Invalid> {
     let bytes = match rule.kind {
-        KeyKind::StaticToken => return Ok(secret.to_owned()),
-        KeyKind::HmacSha256 => mac::<Hmac<Sha256>>(profile, &key, values),
-        KeyKind::HmacSha512 => mac::<Hmac<Sha512>>(profile, &key, values),
-        KeyKind::HmacSha1 => mac::<Hmac<sha1::Sha1>>(profile, &key, values),
+        KeyKind::StaticToken => return Ok(secret.expose().to_owned()),
+        KeyKind::HmacSha256 => mac::<Hmac<Sha256>>(profile, key, values),
+        KeyKind::HmacSha512 => mac::<Hmac<Sha512>>(profile, key, values),
+        KeyKind::HmacSha1 => mac::<Hmac<sha1::Sha1>>(profile, key, values),
         KeyKind::Ed25519 => {
             let mut content = Vec::with_capacity(values.body.len() + 64);
             each_piece(profile, values, |piece| content.extend_from_slice(piece));
-            ed25519_key(&key)?.sign(&content).to_bytes().to_vec()
+            ed25519_key(key)?.sign(&content).to_bytes().to_vec()
         }
     };
     Ok(match rule.encoding {

@@ -301,6 +301,14 @@ impl Signing {
         } else if self.keys.is_empty() {
             return Err(Invalid::new("profile.signing.keys", "must have a rule where there is a secret"));
         }
+        if let (SecretRule::Generated, Some(first)) = (self.secret, self.keys.first())
+            && !(first.min_bytes..=first.max_bytes).contains(&first.generated_bytes())
+        {
+            return Err(Invalid::new(
+                "profile.signing.keys",
+                format!("the first one must take the {} bytes of a generated key", first.generated_bytes()),
+            ));
+        }
         for rule in &self.keys {
             rule.validate()?;
             if rule.kind != KeyKind::StaticToken && self.content.is_none() {
@@ -340,8 +348,8 @@ impl Signing {
                 return Err(Invalid::new("profile.signing.headers", format!("{} stands twice", header.name)));
             }
         }
-        if self.join.as_ref().is_some_and(|join| join.is_empty() || join.len() > 8) {
-            return Err(Invalid::new(field, "join must have 1 to 8 characters"));
+        if self.join.as_ref().is_some_and(|join| join.is_empty() || join.len() > 8 || !is_printable(join)) {
+            return Err(Invalid::new(field, "join must have 1 to 8 printable ASCII characters"));
         }
         Ok(())
     }
@@ -356,8 +364,28 @@ impl KeyRule {
         {
             return Err(Invalid::new("profile.signing.keys", "format must use {sig}, and only it"));
         }
+        if !is_printable(&self.format.to_string()) || !is_printable(&self.prefix) {
+            return Err(Invalid::new("profile.signing.keys", "format and prefix are printable ASCII"));
+        }
+        if self.kind == KeyKind::Ed25519 && self.form != KeyForm::Base64 {
+            return Err(Invalid::new("profile.signing.keys", "an ed25519 key is written in base64"));
+        }
         Ok(())
     }
+
+    /// How many key bytes a secret has that is made from 32 random bytes: a raw one is the text in base64.
+    fn generated_bytes(&self) -> usize {
+        let random = if self.kind == KeyKind::Ed25519 { 64 } else { 32 };
+        match self.form {
+            KeyForm::Base64 => random,
+            KeyForm::Raw => self.prefix.len() + random.div_ceil(3) * 4,
+        }
+    }
+}
+
+/// Whether a text may stand in a header's value.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 impl HeaderRule {
@@ -376,7 +404,7 @@ impl HeaderRule {
         if !self.value.can_be_matched() {
             return Err(Invalid::new(field, "two placeholders need a text between them"));
         }
-        if self.value.to_string().chars().any(|c| c.is_control() || !c.is_ascii()) {
+        if !is_printable(&self.value.to_string()) {
             return Err(Invalid::new(field, "a value is printable ASCII"));
         }
         Ok(())
@@ -414,6 +442,16 @@ mod tests {
             // A header that the transport owns.
             r#"{"name":"x","signing":{"secret":"required","content":"{body}",
                 "keys":[{"kind":"hmac-sha256"}],"headers":[{"name":"Host","value":"{sig}"}]}}"#,
+            // A line break in what is written into the header.
+            r#"{"name":"x","signing":{"secret":"required","content":"{body}",
+                "keys":[{"kind":"hmac-sha256","format":"v1,\n{sig}"}],"headers":[{"name":"X-Sig","value":"{sig}"}]}}"#,
+            // A generated secret has 32 bytes.
+            r#"{"name":"x","signing":{"secret":"generated","content":"{body}",
+                "keys":[{"kind":"hmac-sha512","form":"base64","minBytes":64}],
+                "headers":[{"name":"X-Sig","value":"{sig}"}]}}"#,
+            // An ed25519 key has no text of its own.
+            r#"{"name":"x","signing":{"secret":"required","content":"{body}",
+                "keys":[{"kind":"ed25519"}],"headers":[{"name":"X-Sig","value":"{sig}"}]}}"#,
             r#"{"name":"x","timeoutMs":0}"#,
             r#"{"name":"x","envelope":{"eventType":"a","timestamp":"a","data":"b"}}"#,
         ];

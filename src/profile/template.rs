@@ -96,7 +96,7 @@ impl Template {
 
     /// Whether the placeholder occurs in it.
     pub fn uses(&self, placeholder: Placeholder) -> bool {
-        self.pieces.iter().any(|piece| *piece == Piece::Placeholder(placeholder))
+        self.pieces.contains(&Piece::Placeholder(placeholder))
     }
 
     pub(crate) fn placeholders(&self) -> impl Iterator<Item = Placeholder> {
@@ -183,10 +183,7 @@ mod tests {
     #[test]
     fn a_filled_template_is_taken_apart_again() {
         let template = Template::parse("t={ts},v0={sig}").unwrap();
-        let filled = template.filled(|p| match p {
-            Placeholder::Seconds => b"17",
-            _ => b"abc",
-        });
+        let filled = template.filled(|p| if p == Placeholder::Seconds { b"17" } else { b"abc" });
         assert_eq!(filled, "t=17,v0=abc");
         assert_eq!(
             template.matched(&filled),
