@@ -97,9 +97,9 @@ impl Directory {
     /// Shows a tenant as it is now, unless a later state is shown already.
     pub(crate) fn show(&self, tenant: Tenant) {
         let mut tenants = self.tenants.write().expect(UNPOISONED);
-        let later = tenants.get(&tenant.application.id).is_some_and(|shown| {
-            (shown.list_version, shown.version) > (tenant.list_version, tenant.version)
-        });
+        let later = tenants
+            .get(&tenant.application.id)
+            .is_some_and(|shown| (shown.list_version, shown.version) > (tenant.list_version, tenant.version));
         if !later {
             tenants.insert(tenant.application.id, Arc::new(tenant));
         }

@@ -29,13 +29,19 @@ pub mod clock;
 pub mod store;
 pub mod transport;
 
-// adapters
+// adapters (the stores stand under the port)
 pub mod egress;
 pub mod http;
 mod random;
 
+// engine
+mod directory;
+mod dispatcher;
+mod plan;
+
 // front
 mod error;
+mod front;
 
 // for tests and benches
 #[doc(hidden)]
@@ -50,6 +56,7 @@ pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, New
 pub use error::Error;
 pub use example::example_event_types;
 pub use fanout::route;
+pub use front::{Config, JobStatus, ReplayFilter, ReplayJob, Ringback, Sent};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId};
 pub use invalid::Invalid;
 pub use message::{Message, NewMessage, NoRoute, Routing};

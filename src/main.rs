@@ -1,1 +1,3 @@
+//! The `ringback` program.
+
 fn main() {}

@@ -146,60 +146,11 @@ fn request(destination: &Destination, message: &Message, now: Timestamp, wall: T
         log.push((name.clone(), if redact { REDACTED.to_owned() } else { value.clone() }));
         headers.push((name, Secret::new(value)));
     }
-    Ok(Ready { request, headers }) => {
-            let reply = parts.transport.post(request).await;
-            Some(Tried { headers, test: message.test, reply })
-        }
-        Err(problem) => {
-            tracing::warn!(endpoint = %destination.endpoint.id, message = %message.id, %problem, "cannot be sent");
-            Some(Tried::with(Outcome::Failed(Failure::Unsendable), message.test))
-        }
-    }
-}
-
-struct Ready {
-    request: Request,
-    /// The headers as the log keeps them.
-    headers: Vec<(String, String)>,
-}
-
-/// Builds the request. `now` decides which keys are active, `wall` is what receivers compare with their clock.
-fn request(destination: &Destination, message: &Message, now: Timestamp, wall: Timestamp) -> Result<Ready, Invalid> {
-    let Destination { endpoint, profile, url, .. } = destination;
-    let wraps = profile.body != BodyMode::AsGiven;
-    // The endpoint's body mode may have changed since the message was accepted.
-    if wraps {
-        let watched: Vec<&str> = body::added_names(profile).into_iter().flatten().collect();
-        match (watched.is_empty(), message.json) {
-            (true, true) => {}
-            (true, false) => body::check(profile, &body::Shape::NotJson)?,
-            (false, _) => body::check(profile, &body::Shape::of(&message.payload, &watched))?,
-        }
-    }
-    let body = body::build(profile, &message.event_type, message.occurred_at, &message.payload);
-    let secrets = endpoint.active_secrets(now);
-    let id = message.id.to_string();
-    let what = Signable { id: &id, time: wall, url: url.as_str(), body: &body };
-    let signed = signature::sign(profile, &secrets, what)?;
-    let content_type = if message.json || wraps { "application/json" } else { "application/octet-stream" };
-
-    let mut headers = Vec::with_capacity(endpoint.settings.headers.len() + signed.len() + 1);
-    let mut log = Vec::with_capacity(headers.capacity());
-    for custom in &endpoint.settings.headers {
-        log.push((custom.name.clone(), REDACTED.to_owned()));
-        headers.push((custom.name.clone(), custom.value.clone()));
-    }
-    log.push(("Content-Type".to_owned(), content_type.to_owned()));
-    headers.push(("Content-Type".to_owned(), Secret::from(content_type)));
-    for (rule, (name, value)) in profile.signing.headers.iter().filter(|rule| signed.iter().any(|(n, _)| *n == rule.name)).zip(signed.clone()) {
-        let token = rule.value.uses(Placeholder::Signature) && sends_the_secret_itself(profile, &secrets);
-        log.push((name.clone(), if token { REDACTED.to_owned() } else { value.clone() }));
-        headers.push((name, Secret::new(value)));
-    }
     Ok(Ready { request: Request { url: url.clone(), headers, body, timeout: profile.timeout() }, headers: log })
 }
 
 fn sends_the_secret_itself(profile: &Profile, secrets: &[Secret]) -> bool {
-    let token = |secret: &Secret| profile.signing.rule(secret.expose()).is_some_and(|rule| rule.kind == KeyKind::StaticToken);
+    let token =
+        |secret: &Secret| profile.signing.rule(secret.expose()).is_some_and(|rule| rule.kind == KeyKind::StaticToken);
     secrets.iter().any(token)
 }

@@ -14,8 +14,9 @@ pub struct Config {
     pub path: PathBuf,
     /// Which addresses may be called beyond public ones by https. Default: none.
     pub egress: Policy,
-    /// Certificates (PEM) of authorities to trust beside Mozilla's, for receivers inside the operator's network.
-    pub extra_root_certificates: Vec<Vec<u8>>,
+    /// Certificates of authorities to trust beside Mozilla's, for receivers inside the operator's network: PEM,
+    /// one after the other. Default: none.
+    pub extra_roots: Vec<u8>,
     /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
     pub max_payload: usize,
     /// The most endpoints of an application. Default: 1,000.
@@ -57,7 +58,7 @@ impl Default for Config {
         Config {
             path: "ringback-data".into(),
             egress: Policy::default(),
-            extra_root_certificates: Vec::new(),
+            extra_roots: Vec::new(),
             max_payload: 1 << 20,
             max_endpoints: 1_000,
             max_batch: 1_000,

@@ -83,7 +83,7 @@ impl Ringback {
         })
         .await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
-        let transport = HttpTransport::new(&config.egress, &config.extra_root_certificates, Arc::clone(&clock))?;
+        let transport = HttpTransport::new(config.egress.clone(), &config.extra_roots, Arc::clone(&clock))?;
         Ringback::from_parts(config, Arc::new(store), Arc::new(transport), clock).await
     }
 

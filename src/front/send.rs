@@ -66,7 +66,9 @@ impl Ringback {
     ) -> Result<Vec<Result<Sent, Error>>, Error> {
         let most = self.inner.config.max_batch;
         if messages.len() > most {
-            return Err(Invalid::new("messages", format!("has {} messages; the limit is {most}", messages.len())).into());
+            return Err(
+                Invalid::new("messages", format!("has {} messages; the limit is {most}", messages.len())).into()
+            );
         }
         self.send_all(application, messages, None).await
     }

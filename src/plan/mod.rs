@@ -174,7 +174,11 @@ impl Plan {
             Event::Shutdown => self.draining = true,
         }
         self.settle(now, &mut commands);
-        if self.draining && self.in_flight == 0 && !self.looking && self.unsettled.is_empty() && self.settling.is_none()
+        if self.draining
+            && self.in_flight == 0
+            && !self.looking
+            && self.unsettled.is_empty()
+            && self.settling.is_none()
             && !std::mem::replace(&mut self.stopped, true)
         {
             commands.push(Command::Stop);
@@ -245,7 +249,8 @@ impl Plan {
             turns.push((application, Turns::after(self.last_lane.get(&application).copied(), lanes)));
         }
         let start = turns.partition_point(|(application, _)| Some(*application) <= self.last_application);
-        turns.rotate_left(if turns.is_empty() { 0 } else { start % turns.len() });
+        let shift = start.checked_rem(turns.len()).unwrap_or(0);
+        turns.rotate_left(shift);
         let mut timeout = Duration::ZERO;
         let mut free = self.free();
         while free > 0 && !turns.is_empty() {
@@ -399,8 +404,8 @@ impl Turns {
     /// The turn goes on after `last`.
     fn after(last: Option<Lane>, mut lanes: Vec<(Lane, Arc<Destination>)>) -> Self {
         let start = lanes.partition_point(|(lane, _)| Some(*lane) <= last);
-        let length = lanes.len();
-        lanes.rotate_left(if length == 0 { 0 } else { start % length });
+        let shift = start.checked_rem(lanes.len()).unwrap_or(0);
+        lanes.rotate_left(shift);
         Turns { lanes, next: 0 }
     }
 

@@ -39,9 +39,8 @@ impl Folder {
         refuse_newer(path)?;
         let lock = take_lock(path)?;
         write_format(path).map_err(failed("FORMAT cannot be written"))?;
-        let open = |name: &str| {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name))
-        };
+        let open =
+            |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name));
         let acked = open("ACKED").map_err(failed("ACKED cannot be opened"))?;
         if made {
             sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))

@@ -85,7 +85,7 @@ impl Writer {
             if let Some(value) = self.commit.unique(tree, &key)? {
                 match rows::unseal_raw(&key, &value).ok().and_then(|id| id.try_into().ok()) {
                     Some(id) => return Ok(Some(Enqueued::EventIdTaken(MessageId::from_bytes(id)))),
-                    None => self.note_damage(&key),
+                    None => self.shared.met_damage(&key),
                 }
             }
         }
@@ -102,7 +102,7 @@ impl Writer {
         let Some(value) = self.commit.unique(tree, key)? else { return Ok(None) };
         let row = rows::unseal(key, &value).ok();
         if row.is_none() {
-            self.note_damage(key);
+            self.shared.met_damage(key);
         }
         Ok(row)
     }
@@ -134,11 +134,8 @@ impl Writer {
     /// Writes the waiting row of a delivery, and lets the lanes know once it is durable.
     pub(super) fn wait(&mut self, lane: Lane, place: Place, entry: Entry) {
         let key = keys::waiting(lane, place);
-        let row = WaitingRow {
-            message: entry.message_id.to_bytes(),
-            progress: entry.progress.into(),
-            bytes: entry.bytes,
-        };
+        let row =
+            WaitingRow { message: entry.message_id.to_bytes(), progress: entry.progress.into(), bytes: entry.bytes };
         let value = rows::seal(&key, &row);
         self.commit.put(key, value);
         self.effects.push(Effect::Insert(lane, place, entry));
@@ -181,7 +178,13 @@ impl Writer {
     }
 
     /// The row of a delivery: the stored one, or that of one never attempted.
-    fn delivery_row(&mut self, tree: &sled::Tree, id: DeliveryId, place: Place, entry: &Entry) -> io::Result<DeliveryRow> {
+    fn delivery_row(
+        &mut self,
+        tree: &sled::Tree,
+        id: DeliveryId,
+        place: Place,
+        entry: &Entry,
+    ) -> io::Result<DeliveryRow> {
         let fresh = DeliveryRow {
             state: StateRow::Waiting { due: place.0.as_millis() },
             progress: entry.progress.into(),
@@ -197,16 +200,10 @@ impl Writer {
         match tree.get(&key)?.map(|value| rows::unseal(&key, &value)) {
             Some(Ok(row)) => Ok(row),
             Some(Err(rows::Damaged)) => {
-                self.note_damage(&key);
+                self.shared.met_damage(&key);
                 Ok(fresh)
             }
             None => Ok(fresh),
         }
-    }
-
-    pub(super) fn note_damage(&self, key: &[u8]) {
-        self.shared.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let key = crate::signature::hex(key);
-        tracing::error!(key, "a record is damaged");
     }
 }

@@ -93,6 +93,15 @@ pub(super) fn delivery(id: DeliveryId) -> Key {
     key(id.lane.application, DELIVERY, &[&id.lane.endpoint.to_bytes(), &id.message.to_bytes()])
 }
 
+/// The delivery of a `D` key.
+pub(super) fn read_delivery(key: &[u8]) -> Option<DeliveryId> {
+    if key.len() != 49 || key[16] != DELIVERY {
+        return None;
+    }
+    let lane = Lane { application: read_application(key)?, endpoint: EndpointId::from_bytes(array(&key[17..33])?) };
+    Some(DeliveryId { lane, message: MessageId::from_bytes(array(&key[33..49])?) })
+}
+
 pub(super) fn dead(id: DeliveryId) -> Key {
     key(id.lane.application, DEAD, &[&id.lane.endpoint.to_bytes(), &id.message.to_bytes()])
 }

@@ -162,7 +162,12 @@ impl SledStore {
                 let _ = reply.send(found.map_err(|error| Error::Unavailable(error.to_string())));
             };
             queries.ok_or(Error::Closed)?.send(Box::new(run)).await.map_err(|_| Error::Closed)?;
-            answer.await.map_err(|_| Error::Closed)?
+            let found = answer.await.map_err(|_| Error::Closed)?;
+            if self.shared.has_damage() {
+                // If the channel is full, the writer is busy, and looks for damage by itself.
+                let _ = self.requests.try_send(Request::Tidy);
+            }
+            found
         })
     }
 
@@ -231,12 +236,7 @@ impl Store for SledStore {
         self.ask(move |reply| Request::Settle(batch, reply))
     }
 
-    fn replay(
-        &self,
-        batch: Vec<DeliveryId>,
-        now: Timestamp,
-        record: Option<Put>,
-    ) -> Answer<'_, Option<Vec<Replayed>>> {
+    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.ask(move |reply| Request::Replay(batch, now, record, reply))
     }
 

@@ -1,7 +1,6 @@
 //! What the store is asked to read. Everything here runs on the reader's thread, beside the writer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -37,9 +36,7 @@ impl Look<'_> {
     /// A row, unless it is damaged: then it is counted, and left out.
     fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
         if row.is_err() {
-            self.shared.damaged.fetch_add(1, Relaxed);
-            let key = crate::signature::hex(key);
-            tracing::error!(key, "a record is damaged");
+            self.shared.met_damage(key);
         }
         row.ok()
     }

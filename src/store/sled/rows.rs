@@ -330,10 +330,9 @@ impl AttemptRow {
 
     pub(super) fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
         let outcome = match self.outcome {
-            OutcomeRow::Answered { status, retry_after_ms } => Outcome::Answered {
-                status,
-                retry_after: retry_after_ms.map(std::time::Duration::from_millis),
-            },
+            OutcomeRow::Answered { status, retry_after_ms } => {
+                Outcome::Answered { status, retry_after: retry_after_ms.map(std::time::Duration::from_millis) }
+            }
             OutcomeRow::Failed(failure) => Outcome::Failed(*FAILURES.get(usize::from(failure))?),
         };
         let response = self.response.map(|row| Response {

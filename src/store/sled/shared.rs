@@ -1,5 +1,6 @@
 //! What the store's handle, its writer and its reader share.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -10,6 +11,7 @@ use crate::store::{Error, Health};
 use crate::time::Timestamp;
 
 use super::folder::Folder;
+use super::keys::Key;
 use super::lanes::Lanes;
 use super::rows::Counters;
 use super::writer::Effect;
@@ -23,7 +25,9 @@ pub(super) struct Shared {
     open: AtomicU64,
     open_bytes: AtomicU64,
     latest: AtomicU64,
-    pub(super) damaged: AtomicU64,
+    damaged: AtomicU64,
+    /// Keys of damaged rows that were met and are to be set aside.
+    met: Mutex<BTreeSet<Key>>,
     failure: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -31,7 +35,13 @@ pub(super) struct Shared {
 const UNPOISONED: &str = "no code panics while it holds the store's state";
 
 impl Shared {
-    pub(super) fn new(folder: Folder, tree: sled::Tree, counters: Counters, lanes: Lanes, warnings: Vec<String>) -> Self {
+    pub(super) fn new(
+        folder: Folder,
+        tree: sled::Tree,
+        counters: Counters,
+        lanes: Lanes,
+        warnings: Vec<String>,
+    ) -> Self {
         let shared = Shared {
             folder,
             lanes: Mutex::new(lanes),
@@ -41,6 +51,7 @@ impl Shared {
             open_bytes: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            met: Mutex::default(),
             failure: Mutex::new(None),
             warnings: Mutex::new(warnings),
         };
@@ -80,6 +91,23 @@ impl Shared {
         }
         drop(lanes);
         self.bell.notify_one();
+    }
+
+    /// A row's checksum does not fit. It is reported once, and set aside by the writer.
+    pub(super) fn met_damage(&self, key: &[u8]) {
+        if self.met.lock().expect(UNPOISONED).insert(key.to_vec()) {
+            self.damaged.fetch_add(1, Relaxed);
+            let key = crate::signature::hex(key);
+            tracing::error!(key, "a stored record is damaged; it is set aside");
+        }
+    }
+
+    pub(super) fn take_damage(&self) -> Option<Key> {
+        self.met.lock().expect(UNPOISONED).pop_first()
+    }
+
+    pub(super) fn has_damage(&self) -> bool {
+        !self.met.lock().expect(UNPOISONED).is_empty()
     }
 
     pub(super) fn failed(&self, error: &io::Error) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use crate::delivery::{CancelReason, DeliveryId, Lane, Progress, State};
+use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
 use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind, Replayed};
 use crate::time::Timestamp;
@@ -85,7 +85,8 @@ impl Writer {
     fn replay_one(&mut self, tree: &sled::Tree, id: DeliveryId, now: Timestamp) -> io::Result<Replayed> {
         let Some(Found { mut row, state }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
         let place = |due| (due, row.sequence);
-        let entry = |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: false };
+        let entry =
+            |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: false };
         match state {
             State::Waiting { due } | State::Leased { until: due } => {
                 if self.shared.lanes().is_leased(id.lane, place(due), now) {
@@ -128,7 +129,7 @@ impl Writer {
         let key = keys::delivery(id);
         if let Some(value) = tree.get(&key)? {
             let Ok(row) = rows::unseal::<DeliveryRow>(&key, &value) else {
-                self.note_damage(&key);
+                self.shared.met_damage(&key);
                 return Ok(None);
             };
             let Some(state) = row.state.state() else { return Ok(None) };
@@ -192,7 +193,7 @@ impl Writer {
                 continue;
             }
             let Ok(waiting) = rows::unseal::<WaitingRow>(&key, &value) else {
-                self.note_damage(&key);
+                self.shared.met_damage(&key);
                 continue;
             };
             let id = DeliveryId { lane, message: MessageId::from_bytes(waiting.message) };
@@ -326,7 +327,6 @@ impl Writer {
     pub(super) fn fill(&mut self, tree: &sled::Tree, lane: Lane) -> io::Result<()> {
         let size = self.shared.lanes().fill_size(lane);
         let mut found = Vec::with_capacity(size.min(2048));
-        let mut damaged = Vec::new();
         let mut all = true;
         for item in tree.scan_prefix(keys::lane(lane)) {
             if found.len() == size {
@@ -334,8 +334,9 @@ impl Writer {
                 break;
             }
             let (key, value) = item?;
-            let (Some((_, place)), Ok(row)) = (keys::read_waiting(&key), rows::unseal::<WaitingRow>(&key, &value)) else {
-                damaged.push(key.to_vec());
+            let (Some((_, place)), Ok(row)) = (keys::read_waiting(&key), rows::unseal::<WaitingRow>(&key, &value))
+            else {
+                self.shared.met_damage(&key);
                 continue;
             };
             let entry = Entry {
@@ -347,9 +348,6 @@ impl Writer {
             };
             found.push((place, entry));
         }
-        for key in damaged {
-            self.set_aside(tree, key)?;
-        }
         self.shared.lanes().filled(lane, found, all);
         self.shared.bell.notify_one();
         Ok(())
@@ -358,7 +356,6 @@ impl Writer {
     /// Moves a damaged row out of the way, where it can still be looked at.
     pub(super) fn set_aside(&mut self, tree: &sled::Tree, key: Key) -> io::Result<()> {
         let Some(value) = tree.get(&key)? else { return Ok(()) };
-        self.note_damage(&key);
         let aside = keys::set_aside(&key);
         let copy = rows::seal_raw(&aside, &value);
         self.commit.put(aside, copy);
@@ -366,10 +363,42 @@ impl Writer {
             self.ended(0);
             self.effects.push(Effect::Remove(lane, place));
         }
-        self.commit.delete(key);
+        match keys::read_delivery(&key) {
+            // It would look as if it had never been attempted: it is a dead letter, unless it waits.
+            Some(id) if !waits(tree, id)? => self.bury(id),
+            Some(_) | None => self.commit.delete(key),
+        }
         self.finish();
         Ok(())
     }
+
+    /// Makes a dead letter of a delivery whose own row is lost.
+    fn bury(&mut self, id: DeliveryId) {
+        let at = Timestamp::from_millis(self.commit.counters.latest);
+        let row = DeliveryRow {
+            state: StateRow::of(State::Dead { at, reason: DeadReason::Damaged }),
+            progress: Progress::new(id.message.time()).into(),
+            sequence: self.commit.counters.sequence,
+            bytes: 0,
+            attempts: Vec::new(),
+        };
+        self.commit.counters.sequence += 1;
+        self.put_delivery(id, &row);
+        let key = keys::dead(id);
+        let value = rows::seal_raw(&key, &[]);
+        self.commit.put(key, value);
+    }
+}
+
+/// Whether a delivery has a waiting row, wherever in its lane.
+fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
+    for item in tree.scan_prefix(keys::lane(id.lane)) {
+        let (key, value) = item?;
+        if rows::unseal::<WaitingRow>(&key, &value).is_ok_and(|row| row.message == id.message.to_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 struct MessageOf {

@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 use super::SledConfig;
 use super::commit::Commit;
 use super::database::Database;
-use super::keys::{self, Key, Place};
+use super::keys::{self, Place};
 use super::lanes::Entry;
 use super::rows::{self, RecordRow};
 use super::shared::Shared;
@@ -36,7 +36,8 @@ pub(super) enum Request {
     Put(Vec<Put>, Reply<bool>),
     Prune(Prune, Reply<Pruned>),
     Fill(Lane),
-    SetAside(Key),
+    /// Damaged rows were met: see `Shared::take_damage`.
+    Tidy,
     Close(Reply<()>),
 }
 
@@ -50,7 +51,7 @@ impl Request {
             Request::Put(_, reply) => drop(reply.send(Err(error))),
             Request::Prune(_, reply) => drop(reply.send(Err(error))),
             Request::Close(reply) => drop(reply.send(Err(error))),
-            Request::Fill(_) | Request::SetAside(_) => {}
+            Request::Fill(_) | Request::Tidy => {}
         }
     }
 }
@@ -117,6 +118,7 @@ impl Writer {
                 next = requests.try_recv().ok();
             }
             self.finish();
+            self.tidy();
         }
         requests.close();
         self.shared.tree_is_gone();
@@ -128,6 +130,18 @@ impl Writer {
         }
         while let Ok(request) = requests.try_recv() {
             request.refuse(Error::Closed);
+        }
+    }
+
+    /// Sets aside what was found damaged.
+    fn tidy(&mut self) {
+        while self.database.is_some()
+            && let Some(key) = self.shared.take_damage()
+        {
+            let Some(tree) = self.database.as_ref().map(|database| (*database.db).clone()) else { return };
+            if let Err(error) = self.set_aside(&tree, key) {
+                self.fail(&error);
+            }
         }
     }
 
@@ -160,12 +174,7 @@ impl Writer {
                     self.fail(&error);
                 }
             }
-            Request::SetAside(key) => {
-                self.finish();
-                if let Err(error) = self.set_aside(&tree, key) {
-                    self.fail(&error);
-                }
-            }
+            Request::Tidy => {}
             Request::Close(_) => {}
         }
     }

@@ -1,0 +1,40 @@
+//! What several suites and the examples use.
+
+pub mod receiver;
+
+use std::path::Path;
+use std::time::Duration;
+
+use ringback::{Config, Ringback};
+
+pub use receiver::{Behaviour, Received, Receiver};
+
+/// A configuration that may call receivers on loopback.
+#[allow(dead_code, reason = "not every suite needs it")]
+pub fn config(path: &Path) -> Config {
+    let mut config = Config::new(path);
+    config.egress.allowed_networks.push("127.0.0.0/8".parse().unwrap());
+    config
+}
+
+/// Opens the sender of a folder that may call receivers on loopback.
+#[allow(dead_code, reason = "not every suite needs it")]
+pub async fn open(path: &Path) -> Ringback {
+    Ringback::open(config(path)).await.unwrap()
+}
+
+/// Runs a sender in the background; join it after `shutdown`.
+#[allow(dead_code, reason = "not every suite needs it")]
+#[allow(clippy::disallowed_methods, reason = "embedding programs spawn `run`")]
+pub fn run(ringback: &Ringback) -> tokio::task::JoinHandle<()> {
+    let ringback = ringback.clone();
+    tokio::spawn(async move { ringback.run().await.unwrap() })
+}
+
+/// Waits until a condition holds.
+#[allow(dead_code, reason = "not every suite needs it")]
+pub async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    while !condition().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
