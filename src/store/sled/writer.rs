@@ -125,6 +125,7 @@ impl Writer {
         if let Some(database) = self.database.take() {
             database.drop_within_bound();
         }
+        self.shared.folder.release();
         if let Some(reply) = closing {
             let _ = reply.send(Ok(()));
         }
