@@ -318,10 +318,9 @@ impl Store for SledStore {
         Box::pin(async move {
             *self.queries.lock().expect("no code panics while it holds it") = None;
             let (reply, closed) = oneshot::channel();
-            if self.requests.send(Request::Close(reply)).await.is_ok() {
-                // An error here means that the thread has ended already, which is what was asked for.
-                let _ = closed.await;
-            }
+            self.requests.send(Request::Close(reply)).await.map_err(|_| Error::Closed)?;
+            // An error here means that the thread has ended already, which is what was asked for.
+            let _ = closed.await;
             let threads = std::mem::take(&mut *self.threads.lock().expect("no code panics while it holds it"));
             for thread in threads {
                 // Both threads have nothing left to do but return.
