@@ -65,7 +65,7 @@ pub use delivery::{
 };
 pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
-pub use example::example_event_types;
+pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{Config, JobStatus, ReplayFilter, ReplayJob, Ringback, Sent};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId};
