@@ -24,8 +24,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows it all on this machine, in under a minute: three vendors' events, three difficult receivers, a sender
-    /// that is killed and goes on, a dead letter that is replayed
+    /// Shows it all on this machine, in under a minute
+    ///
+    /// The example events of three vendors go to three difficult receivers. The sender is killed in the middle and
+    /// goes on from the same queue; a delivery that gave up is replayed; every receiver verifies what it gets with code
+    /// of its own. Delays and time limits are scaled down, and said so. The exit code is 0 only if all of it holds.
     Demo(demo::Options),
     /// The sender of `ringback demo`
     #[command(hide = true)]

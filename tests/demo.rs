@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 fn ringback(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ringback")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_ringback")).args(arguments).output().expect("the program was built for this test")
 }
 
 #[test]

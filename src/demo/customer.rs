@@ -30,7 +30,16 @@ pub(super) struct Got {
 impl Got {
     /// Whether the event arrived, and nothing was wrong with any request.
     pub(super) fn verified(&self) -> bool {
-        self.taken > 0 && self.problems.is_empty()
+        self.objections().is_empty()
+    }
+
+    /// What keeps it from being verified.
+    pub(super) fn objections(&self) -> Vec<String> {
+        match (self.requests, self.taken) {
+            (0, _) => vec!["no request that the receiver trusts arrived".to_owned()],
+            (_, 0) => [self.problems.clone(), vec!["no request was answered with a success".to_owned()]].concat(),
+            (_, _) => self.problems.clone(),
+        }
     }
 }
 
@@ -40,8 +49,8 @@ pub(super) struct Customer {
     vendor: Vendor,
     expected: BTreeMap<String, Expected>,
     got: BTreeMap<String, Got>,
-    /// What was wrong with requests that belong to no event.
-    pub(super) strays: Vec<String>,
+    /// What was wrong with requests that belong to no event, and how often.
+    pub(super) strays: BTreeMap<String, usize>,
 }
 
 impl Customer {
@@ -50,7 +59,7 @@ impl Customer {
         let its_own = events().into_iter().filter(|event| event.vendor == vendor);
         let expected = its_own.map(|event| Ok((event.key(), documents::expected(&event)?)));
         let expected = expected.collect::<serde_json::Result<_>>()?;
-        Ok(Customer { vendor, expected, got: BTreeMap::new(), strays: Vec::new() })
+        Ok(Customer { vendor, expected, got: BTreeMap::new(), strays: BTreeMap::new() })
     }
 
     /// What it got of an event.
@@ -68,12 +77,13 @@ impl Customer {
         let trusted = match verify(request, now) {
             Ok(trusted) => trusted,
             Err(distrust) => {
-                self.strays.push(distrust.why);
+                *self.strays.entry(distrust.why).or_default() += 1;
                 return Answer::Reply(distrust.status, r#"{"error":"Invalid signature"}"#);
             }
         };
         let Some((key, expected)) = self.event_of(&trusted).and_then(|key| self.expected.get_key_value(&key)) else {
-            self.strays.push(format!("an event of type {} that nobody sent", trusted.event_type.escape_debug()));
+            let why = format!("an event of type {} that nobody sent", trusted.event_type.escape_debug());
+            *self.strays.entry(why).or_default() += 1;
             return Answer::Reply(400, r#"{"error":"unknown event"}"#);
         };
         let got = self.got.entry(key.clone()).or_default();

@@ -13,6 +13,9 @@ use super::lines::Attempted;
 use super::report::{Report, Row};
 use super::scenario::{Event, PerVendor, SCALE, Vendor};
 
+/// How much of what speaks against a claim is shown.
+const SHOWN: usize = 4;
+
 /// How a text is set off.
 #[derive(Debug, Clone, Copy)]
 enum Style {
@@ -148,8 +151,11 @@ impl Screen {
         for check in &report.checks {
             let mark = if check.holds { self.paint(Style::Good, "holds") } else { self.paint(Style::Bad, "FAILS") };
             self.line(&format!("{mark}  {}", check.claim));
-            for against in &check.against {
+            for against in check.against.iter().take(SHOWN) {
                 self.line(&format!("         {against}"));
+            }
+            if check.against.len() > SHOWN {
+                self.line(&format!("         and {} more (--json shows all)", check.against.len() - SHOWN));
             }
         }
         self.line("");

@@ -160,7 +160,7 @@ impl Dispatcher {
         tracing::info!(
             application = %attempt.delivery.lane.application,
             endpoint = %attempt.delivery.lane.endpoint,
-            message = %attempt.delivery.message,
+            message_id = %attempt.delivery.message,
             number = attempt.number,
             outcome = ?attempt.outcome,
             result = ?attempt.result,
