@@ -4,8 +4,9 @@
 //! each change. Readers take a snapshot and hold no lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::application::Application;
@@ -64,6 +65,31 @@ pub(crate) struct Tenant {
     pub(crate) endpoints: BTreeMap<EndpointId, Arc<Destination>>,
 }
 
+/// Closed lanes where something may still wait to be canceled.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    lanes: Mutex<BTreeMap<Lane, CancelReason>>,
+    /// Rings when there is one more.
+    pub(crate) bell: Notify,
+}
+
+impl Sweeps {
+    pub(crate) fn note(&self, lane: Lane, reason: CancelReason) {
+        self.lanes.lock().expect(UNPOISONED).insert(lane, reason);
+        self.bell.notify_one();
+    }
+
+    /// Takes one. If the sweep fails, put it back.
+    pub(crate) fn take(&self) -> Option<(Lane, CancelReason)> {
+        self.lanes.lock().expect(UNPOISONED).pop_first()
+    }
+
+    /// To be tried again at the next look, without a ring.
+    pub(crate) fn put_back(&self, lane: Lane, reason: CancelReason) {
+        self.lanes.lock().expect(UNPOISONED).insert(lane, reason);
+    }
+}
+
 /// Every application and endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -79,6 +105,11 @@ impl Directory {
 
     pub(crate) fn destination(&self, lane: Lane) -> Option<Arc<Destination>> {
         self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
+    }
+
+    /// Why a lane takes no attempts; `None` if it does, or is not known.
+    pub(crate) fn closed(&self, lane: Lane) -> Option<CancelReason> {
+        self.destination(lane)?.open().err()
     }
 
     pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {

@@ -161,3 +161,5 @@ macro_rules! conformance {
 }
 
 conformance!(memory: Memory::default());
+#[cfg(feature = "sled")]
+conformance!(sled: Sled::default());

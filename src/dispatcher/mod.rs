@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::attempt::Attempt;
 use crate::clock::Clock;
-use crate::directory::Directory;
-use crate::plan::{Attempted, Caps, Command, Event, Plan};
+use crate::directory::{Directory, Sweeps};
+use crate::plan::{Attempted, Caps, Command, Event, Plan, stragglers};
 use crate::random::IdSource;
 use crate::store::{self, Settled, Settlement, Store};
 use crate::transport::Transport;
@@ -30,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) sweeps: Arc<Sweeps>,
     pub(crate) ids: Arc<IdSource>,
     /// Settled attempts, for whoever watches.
     pub(crate) settled: broadcast::Sender<Arc<Attempt>>,
@@ -142,6 +143,9 @@ impl Dispatcher {
             Ok(results) => {
                 for (settlement, settled) in batch.iter().zip(results) {
                     self.publish(settlement, *settled);
+                }
+                for (lane, reason) in stragglers(&batch, &self.parts.directory) {
+                    self.parts.sweeps.note(lane, reason);
                 }
             }
             Err(error) => tracing::warn!(%error, settlements = batch.len(), "settlements wait for the store"),

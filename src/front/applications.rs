@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::application::{Application, NewApplication};
+use crate::delivery::{CancelReason, Lane};
 use crate::directory::{Destination, Tenant};
 use crate::endpoint::{Endpoint, EndpointStatus};
 use crate::error::Error;
@@ -185,14 +186,12 @@ impl Ringback {
 
     /// Has the chores cancel what waits for an endpoint that takes nothing.
     pub(super) fn sweep_if_closed(&self, endpoint: &Endpoint) {
-        use crate::delivery::{CancelReason, Lane};
         let reason = match endpoint.status {
             EndpointStatus::Enabled => return,
             EndpointStatus::Disabled { .. } => CancelReason::EndpointDisabled,
             EndpointStatus::Deleted { .. } => CancelReason::EndpointDeleted,
         };
         let lane = Lane { application: endpoint.application, endpoint: endpoint.id };
-        self.inner.sweeps.lock().expect("no code panics while it holds the list").push((lane, reason));
-        self.inner.chores.notify_one();
+        self.inner.sweeps.note(lane, reason);
     }
 }

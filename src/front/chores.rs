@@ -54,30 +54,33 @@ impl Ringback {
             let pause = tokio::time::sleep(next.since(self.now()).min(Duration::from_secs(3600)));
             tokio::select! {
                 () = pause => {}
-                () = self.inner.chores.notified() => known = false,
+                () = self.inner.sweeps.bell.notified() => {}
+                () = self.inner.jobs.notified() => known = false,
                 () = self.inner.shutdown_chores.notified() => return,
             }
         }
     }
 
-    /// Cancels what waits for endpoints that were closed. A lane is crossed off once nothing waits there.
+    /// Cancels what waits for endpoints that were closed.
     async fn sweep(&self) -> Result<(), Error> {
-        loop {
-            let next = self.inner.sweeps.lock().expect("no code panics while it holds the list").last().copied();
-            let Some((lane, reason)) = next else { return Ok(()) };
-            while self.sweep_bite(lane, reason).await? == BITE {}
-            let mut sweeps = self.inner.sweeps.lock().expect("no code panics while it holds the list");
-            sweeps.retain(|swept| *swept != (lane, reason));
+        while let Some((lane, reason)) = self.inner.sweeps.take() {
+            if let Err(error) = self.sweep_lane(lane, reason).await {
+                self.inner.sweeps.put_back(lane, reason);
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
-    async fn sweep_bite(&self, lane: Lane, reason: CancelReason) -> Result<usize, Error> {
-        // It may have been enabled again since it was noted.
-        let closed = self.inner.directory.destination(lane).is_none_or(|destination| destination.open().is_err());
-        if !closed {
-            return Ok(0);
+    async fn sweep_lane(&self, lane: Lane, reason: CancelReason) -> Result<(), Error> {
+        // Each time anew: it may have been enabled again.
+        while self.inner.directory.closed(lane).is_some() {
+            let what = Cancel::Lane { lane, limit: BITE };
+            if self.inner.store.cancel(what, reason, self.now()).await? < BITE {
+                break;
+            }
         }
-        Ok(self.inner.store.cancel(Cancel::Lane { lane, limit: BITE }, reason, self.now()).await?)
+        Ok(())
     }
 
     async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {

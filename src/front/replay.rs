@@ -148,7 +148,7 @@ impl Ringback {
         if !self.inner.store.put(vec![put(&job, 0)]).await? {
             return Err(Error::Conflict("a job with this id exists; try again"));
         }
-        self.inner.chores.notify_one();
+        self.inner.jobs.notify_one();
         Ok(job)
     }
 

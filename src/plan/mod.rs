@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::Attempt;
-use crate::delivery::{self, CancelReason, Lane, Outcome, State};
-use crate::directory::Destination;
+use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind};
+use crate::directory::{Destination, Directory};
 use crate::health::Health;
 use crate::id::ApplicationId;
 use crate::store::{self, DueLanes, Lease, Settled, Settlement};
@@ -150,7 +150,9 @@ impl Plan {
 
     /// When the plan wants to be woken with [`Event::Rang`], if nothing else happens before.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        let look_at = self.look_at.filter(|_| !self.draining);
+        // While no look can be made, whatever makes one possible again also makes it.
+        let can_look = !self.draining && !self.looking && self.settle_at.is_none() && self.free() > 0;
+        let look_at = self.look_at.filter(|_| can_look);
         [look_at, self.settle_at].into_iter().flatten().min()
     }
 
@@ -397,6 +399,14 @@ impl Plan {
         }
         self.look(None, now, commands);
     }
+}
+
+/// Lanes that were closed while the retries just settled were on their way to the store: what waits there has
+/// missed the sweep that came with the closing.
+pub(crate) fn stragglers(batch: &[Settlement], directory: &Directory) -> BTreeMap<Lane, CancelReason> {
+    let waiting = batch.iter().filter(|settlement| settlement.state.kind() == StateKind::Waiting);
+    let lanes = waiting.map(|settlement| settlement.lease.delivery.lane);
+    lanes.filter_map(|lane| Some((lane, directory.closed(lane)?))).collect()
 }
 
 /// The lanes of one application, in turns.

@@ -181,8 +181,8 @@ pub struct DueLanes {
     pub lanes: Vec<Lane>,
     /// Whether lanes beyond the last one may be due as well.
     pub more: bool,
-    /// The next time at which something becomes claimable that is not now, over all open lanes, whatever `after`
-    /// and `limit` say: a waiting delivery's due time, or the end of a lease.
+    /// The next time at which something more becomes claimable, over all open lanes, whatever `after` and `limit`
+    /// say: the due time of the first delivery of a lane where nothing is claimable now, or the end of a lease.
     pub next_due: Option<Timestamp>,
 }
 

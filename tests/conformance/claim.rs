@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ringback::store::{DueLanes, Settled};
 use ringback::{Lane, State};
 
-use crate::world::{LEASE, World, at, copy, dead, delivered, ids, plain, waiting};
+use crate::world::{LEASE, World, at, dead, delivered, ids, plain, waiting};
 
 pub(crate) async fn nothing_is_claimed_before_it_is_due(mut world: World) {
     let lane = world.lane();
@@ -36,13 +36,12 @@ pub(crate) async fn no_more_is_claimed_than_was_asked_for(mut world: World) {
     let leases = world.store.claim(at(1), wanted, at(1 + LEASE)).await.unwrap();
     let from = |lane: Lane| leases.iter().filter(|lease| lease.delivery.lane == lane).count();
     assert!(from(lanes[0]) <= 2 && from(lanes[1]) == 0 && from(lanes[2]) <= 1, "{leases:?}");
-    let left = 9 - leases.len();
     let mut claimed: BTreeSet<_> = leases.iter().map(|lease| lease.delivery).collect();
     for lane in lanes {
         let rest = world.claim(lane, 1, 3 - from(lane)).await;
         claimed.extend(rest.iter().map(|lease| lease.delivery));
     }
-    assert_eq!((claimed.len(), left + leases.len()), (9, 9), "each was claimed once");
+    assert_eq!(claimed.len(), 9, "each was claimed once");
 }
 
 pub(crate) async fn a_leased_delivery_is_not_claimed_again(mut world: World) {
@@ -203,6 +202,6 @@ pub(crate) async fn a_long_backlog_hides_no_other_lane(mut world: World) {
     assert_eq!(due.lanes, [lane, other]);
     let lease = world.claim_one(other, 2).await;
     assert_eq!(lease.delivery, last);
-    world.end(copy(&lease), 2, delivered(2)).await;
+    world.end(lease, 2, delivered(2)).await;
     assert_eq!(world.health().await.open, 1000);
 }

@@ -24,3 +24,32 @@ impl Subject for Memory {
         Box::pin(std::future::ready(store))
     }
 }
+
+/// The sled store, in a folder that lives as long as the subject.
+#[cfg(feature = "sled")]
+pub(crate) struct Sled {
+    folder: tempfile::TempDir,
+    open: Option<Arc<ringback::store::sled::SledStore>>,
+}
+
+#[cfg(feature = "sled")]
+impl Default for Sled {
+    fn default() -> Self {
+        Sled { folder: tempfile::tempdir().unwrap(), open: None }
+    }
+}
+
+#[cfg(feature = "sled")]
+impl Subject for Sled {
+    fn open(&mut self) -> Pin<Box<dyn Future<Output = Arc<dyn Store>> + '_>> {
+        use ringback::store::sled::{SledConfig, SledStore};
+        Box::pin(async move {
+            if let Some(store) = self.open.take() {
+                store.close().await.unwrap();
+            }
+            let store = Arc::new(SledStore::open(SledConfig::new(self.folder.path())).await.unwrap());
+            self.open = Some(Arc::clone(&store));
+            store as Arc<dyn Store>
+        })
+    }
+}

@@ -322,7 +322,8 @@ impl Tables {
 
     fn next_due(&self, lane: Lane, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.lanes.get(&lane).filter(|_| self.takes_claims(lane))?;
-        let later = waiting.range((Excluded((now, u64::MAX)), Unbounded)).map(|((due, _), _)| *due);
+        let idle = self.claimable(lane, now).next().is_none();
+        let later = waiting.range((Excluded((now, u64::MAX)), Unbounded)).map(|((due, _), _)| *due).filter(|_| idle);
         let first = DeliveryId { lane, message: MessageId::from_bytes([0; 16]) };
         let last = DeliveryId { lane, message: MessageId::from_bytes([0xff; 16]) };
         let leased = self.leases.range(first..=last).map(|(_, held)| held.until).filter(|until| *until > now);

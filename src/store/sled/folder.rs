@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::store::Error;
@@ -18,11 +19,11 @@ use crate::store::Error;
 /// The layout that this version writes, and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
 
-/// An open store folder. Dropping it lets others open it.
+/// An open store folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
     acked: File,
 }
 
@@ -47,7 +48,12 @@ impl Folder {
                 .map_err(failed("the folder's parent cannot be synced"))?;
         }
         sync_folder(path).map_err(failed("the folder cannot be synced"))?;
-        Ok(Folder { path: path.to_owned(), _lock: lock, acked })
+        Ok(Folder { path: path.to_owned(), lock: Mutex::new(Some(lock)), acked })
+    }
+
+    /// Lets others open the folder.
+    pub(super) fn release(&self) {
+        *self.lock.lock().expect("no code panics while it holds the lock's file") = None;
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -58,7 +58,7 @@ impl Writer {
                     progress: Progress::new(message.accepted_at),
                     bytes: row.length,
                     message: Some(Arc::clone(message)),
-                    lost: false,
+                    lost: None,
                 };
                 self.opened(&entry);
                 self.wait(Lane { application, endpoint: *endpoint }, row.place(), entry);
@@ -143,14 +143,15 @@ impl Writer {
 
     pub(super) fn settle(&mut self, tree: &sled::Tree, settlement: &Settlement) -> io::Result<Settled> {
         let Settlement { lease, attempt, state } = settlement;
-        let Some(leased) = self.shared.lanes().lease(lease.fence).cloned() else { return Ok(Settled::Stale) };
+        let leased = self.shared.lanes().lease(lease.fence).cloned();
+        let Some(leased) = leased.filter(|_| self.settled.insert(lease.fence)) else { return Ok(Settled::Stale) };
         let Leased { lane, place, entry, .. } = leased;
         self.effects.push(Effect::EndLease(lease.fence));
         let id = DeliveryId { lane, message: entry.message_id };
         let mut row = self.delivery_row(tree, id, place, &entry)?;
         self.commit.delete(keys::waiting(lane, place));
         if let Some(attempt) = attempt {
-            self.saw(attempt.started_at + attempt.timing.total());
+            self.saw(attempt.started_at);
             let key = keys::attempt(lane, attempt.id);
             let value = rows::seal(&key, &AttemptRow::of(attempt));
             self.keep(key, value);
@@ -160,16 +161,20 @@ impl Writer {
         row.state = StateRow::of(*state);
         match *state {
             State::Waiting { due } | State::Leased { until: due } => {
-                let entry = Entry { progress: row.progress.into(), message: None, lost: false, ..entry };
+                let entry = Entry { progress: row.progress.into(), message: None, lost: None, ..entry };
                 self.wait(lane, (due, place.1), entry);
             }
-            State::Dead { .. } => {
+            State::Dead { at, .. } => {
+                self.saw(at);
                 let key = keys::dead(id);
                 let value = rows::seal_raw(&key, &[]);
                 self.commit.put(key, value);
                 self.ended(entry.bytes);
             }
-            State::Delivered { .. } | State::Canceled { .. } => self.ended(entry.bytes),
+            State::Delivered { at } | State::Canceled { at, .. } => {
+                self.saw(at);
+                self.ended(entry.bytes);
+            }
         }
         let key = keys::delivery(id);
         let value = rows::seal(&key, &row);

@@ -33,8 +33,8 @@ pub(super) struct Entry {
     pub(super) bytes: u32,
     /// The message itself, kept from its enqueue while there is room, so that it is not read back.
     pub(super) message: Option<Arc<Message>>,
-    /// Whether an earlier lease ran out.
-    pub(super) lost: bool,
+    /// The earlier lease that ran out. It still settles, until the delivery is claimed again.
+    pub(super) lost: Option<u64>,
 }
 
 /// A leased delivery.
@@ -108,7 +108,7 @@ impl Lanes {
     }
 
     /// Lanes whose windows are to be filled. Each is named once, until it has been filled.
-    pub(super) fn to_fill(&mut self) -> Vec<Lane> {
+    pub(super) fn take_hungry(&mut self) -> Vec<Lane> {
         let hungry = std::mem::take(&mut self.hungry);
         let mut lanes: Vec<Lane> = hungry.into_iter().collect();
         lanes.retain(|lane| self.lanes.get_mut(lane).is_some_and(|of| !std::mem::replace(&mut of.filling, true)));
@@ -230,22 +230,28 @@ impl Lanes {
         self.expiries.remove(&(leased.until, fence.counter));
         if let Some(of) = self.lanes.get_mut(&leased.lane) {
             of.leased.remove(&leased.place);
+            // One that had run out waits to be claimed again: no more.
+            let again = of.window.get(&leased.place).is_some_and(|entry| entry.lost == Some(fence.counter));
+            let entry = if again { of.window.remove(&leased.place) } else { None };
+            self.forget(entry);
+            self.reposition(leased.lane);
         }
         self.note_if_hungry(leased.lane);
         self.forget_empty(leased.lane);
     }
 
-    /// Leases that have run out go back to their windows, marked as lost.
-    pub(super) fn expire(&mut self, now: Timestamp) {
+    /// Leases that have run out can be claimed again, in their old place, marked as lost.
+    fn expire(&mut self, now: Timestamp) {
         while let Some((until, counter)) = self.expiries.first().copied().filter(|(until, _)| *until <= now) {
             self.expiries.remove(&(until, counter));
-            let Some(leased) = self.leases.remove(&counter) else { continue };
-            let Some(of) = self.lanes.get_mut(&leased.lane) else { continue };
-            of.leased.remove(&leased.place);
+            let Some(leased) = self.leases.get(&counter) else { continue };
+            let (lane, place) = (leased.lane, leased.place);
+            let entry = Entry { lost: Some(counter), ..leased.entry.clone() };
+            let Some(of) = self.lanes.get_mut(&lane) else { continue };
             // It goes in even beyond the window's end: the mark must not get lost.
-            of.window.insert(leased.place, Entry { lost: true, message: None, ..leased.entry });
+            of.window.insert(place, entry);
             self.in_windows += 1;
-            self.reposition(leased.lane);
+            self.reposition(lane);
         }
     }
 
@@ -282,7 +288,11 @@ impl Lanes {
         let mut rest = self.ready.range((start, Unbounded));
         let lanes: Vec<Lane> = rest.by_ref().take(limit).copied().collect();
         let next_entry = self.later.first().map(|(due, _)| *due);
-        let next_expiry = self.expiries.first().map(|(until, _)| *until);
+        let in_open_lane = |counter: &u64| {
+            let lane = self.leases.get(counter).and_then(|leased| self.lanes.get(&leased.lane));
+            lane.is_some_and(|of| !of.closed)
+        };
+        let next_expiry = self.expiries.iter().find(|(_, counter)| in_open_lane(counter)).map(|(until, _)| *until);
         let next_due = [next_entry, next_expiry].into_iter().flatten().min();
         DueLanes { lanes, more: rest.next().is_some(), next_due }
     }
@@ -303,6 +313,7 @@ impl Lanes {
             let Some(head) = of.window.first_entry().filter(|head| head.key().0 <= now) else { break };
             let (place, entry) = head.remove_entry();
             self.in_windows -= 1;
+            let lost = entry.lost.is_some_and(|counter| self.leases.remove(&counter).is_some());
             self.counter += 1;
             of.leased.insert(place, self.counter);
             self.expiries.insert((until, self.counter));
@@ -311,10 +322,10 @@ impl Lanes {
                 progress: entry.progress,
                 message: entry.message.clone(),
                 fence: Fence { epoch: self.epoch, counter: self.counter },
-                lost: entry.lost,
+                lost,
             });
             self.release_cache(&entry);
-            let entry = Entry { message: None, lost: false, ..entry };
+            let entry = Entry { message: None, lost: None, ..entry };
             self.leases.insert(self.counter, Leased { lane, place, entry, until });
         }
         self.reposition(lane);
@@ -337,7 +348,7 @@ mod tests {
             progress: Progress::new(Timestamp::ZERO),
             bytes: 10,
             message: None,
-            lost: false,
+            lost: None,
         }
     }
 
@@ -388,8 +399,8 @@ mod tests {
             lanes.insert(lane(1), (at(0), sequence), entry());
         }
         assert_eq!(claim(&mut lanes, 0, lane(1), usize::MAX >> 1), WINDOW);
-        assert_eq!(lanes.to_fill(), [lane(1)]);
-        assert!(lanes.to_fill().is_empty(), "it is asked for once");
+        assert_eq!(lanes.take_hungry(), [lane(1)]);
+        assert!(lanes.take_hungry().is_empty(), "it is asked for once");
         let rows = (0..total).map(|sequence| ((at(0), sequence), entry())).collect();
         lanes.filled(lane(1), rows, true);
         assert_eq!(claim(&mut lanes, 0, lane(1), 100), 10);

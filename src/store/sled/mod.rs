@@ -173,7 +173,7 @@ impl SledStore {
 
     /// Asks the writer to fill the windows that run low. A full channel is asked again at the next claim.
     fn ask_to_fill(&self) {
-        let lanes = self.shared.lanes().to_fill();
+        let lanes = self.shared.lanes().take_hungry();
         for lane in lanes {
             if self.requests.try_send(Request::Fill(lane)).is_err() {
                 self.shared.lanes().not_filled(lane);
@@ -318,10 +318,9 @@ impl Store for SledStore {
         Box::pin(async move {
             *self.queries.lock().expect("no code panics while it holds it") = None;
             let (reply, closed) = oneshot::channel();
-            if self.requests.send(Request::Close(reply)).await.is_ok() {
-                // An error here means that the thread has ended already, which is what was asked for.
-                let _ = closed.await;
-            }
+            self.requests.send(Request::Close(reply)).await.map_err(|_| Error::Closed)?;
+            // An error here means that the thread has ended already, which is what was asked for.
+            let _ = closed.await;
             let threads = std::mem::take(&mut *self.threads.lock().expect("no code panics while it holds it"));
             for thread in threads {
                 // Both threads have nothing left to do but return.

@@ -1,7 +1,7 @@
 //! What the writer does beside sends and settlements: replays, cancels, records, retention, windows, damage.
 //! Each is served alone, so that it can read the tree and see all that was written before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
@@ -23,10 +23,16 @@ struct Found {
 
 impl Writer {
     pub(super) fn put(&mut self, tree: &sled::Tree, batch: &[Put]) -> io::Result<bool> {
+        let mut changed: HashMap<&RecordKey, u64> = HashMap::new();
         for put in batch {
-            if record_version(tree, &put.key)? != put.expected {
+            let version = match changed.get(&put.key) {
+                Some(version) => *version,
+                None => record_version(tree, &put.key)?,
+            };
+            if version != put.expected {
                 return Ok(false);
             }
+            changed.insert(&put.key, if put.value.is_some() { version + 1 } else { 0 });
         }
         batch.iter().for_each(|put| self.put_record(put));
         Ok(true)
@@ -68,13 +74,12 @@ impl Writer {
             }
             self.put_record(&put);
         }
-        self.saw(now);
-        self.shared.lanes().expire(now);
         let mut seen = BTreeSet::new();
         let mut results = Vec::with_capacity(batch.len());
         for id in batch {
             let result = if seen.contains(id) { Replayed::Hastened } else { self.replay_one(tree, *id, now)? };
             if matches!(result, Replayed::Reopened | Replayed::Hastened) {
+                self.saw(now);
                 seen.insert(*id);
             }
             results.push(result);
@@ -86,7 +91,7 @@ impl Writer {
         let Some(Found { mut row, state }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
         let place = |due| (due, row.sequence);
         let entry =
-            |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: false };
+            |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: None };
         match state {
             State::Waiting { due } | State::Leased { until: due } => {
                 if self.shared.lanes().is_leased(id.lane, place(due), now) {
@@ -157,12 +162,10 @@ impl Writer {
         reason: CancelReason,
         now: Timestamp,
     ) -> io::Result<usize> {
-        self.saw(now);
-        self.shared.lanes().expire(now);
         match what {
             Cancel::Delivery(id) => match self.find(tree, id)? {
                 Some(Found { row, state: State::Waiting { due } })
-                    if !self.shared.lanes().is_leased(id.lane, (due, row.sequence), now) =>
+                    if self.shared.lanes().leased_until(id.lane, (due, row.sequence)).is_none() =>
                 {
                     self.cancel_one(id, (due, row.sequence), row, reason, now);
                     Ok(1)
@@ -221,6 +224,7 @@ impl Writer {
     }
 
     fn cancel_one(&mut self, id: DeliveryId, place: Place, mut row: DeliveryRow, reason: CancelReason, now: Timestamp) {
+        self.saw(now);
         self.commit.delete(keys::waiting(id.lane, place));
         self.effects.push(Effect::Remove(id.lane, place));
         self.ended(row.bytes);
@@ -344,7 +348,7 @@ impl Writer {
                 progress: row.progress.into(),
                 bytes: row.bytes,
                 message: None,
-                lost: false,
+                lost: None,
             };
             found.push((place, entry));
         }

@@ -4,7 +4,7 @@
 //! changed, and answers everybody. It never waits to fill a commit. After a failed write nothing is
 //! acknowledged until the database has been opened again, which it tries by itself once there is room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub(super) struct Writer {
     pub(super) database: Option<Database>,
     pub(super) commit: Commit,
     pub(super) effects: Vec<Effect>,
+    /// Leases that this commit ends: the lanes do not know yet.
+    pub(super) settled: HashSet<Fence>,
     answers: Vec<Answer>,
     /// Versions of endpoint lists, which every send compares.
     list_versions: HashMap<RecordKey, u64>,
@@ -88,6 +90,7 @@ impl Writer {
             database: Some(database),
             commit: Commit::over(counters),
             effects: Vec::new(),
+            settled: HashSet::new(),
             answers: Vec::new(),
             list_versions: HashMap::new(),
             disk: super::admission::DiskWatch::default(),
@@ -105,13 +108,11 @@ impl Writer {
             let Some(first) = requests.blocking_recv() else { break };
             let mut next = Some(first);
             while let Some(request) = next {
-                match request {
-                    Request::Close(reply) => {
-                        closing = Some(reply);
-                        break;
-                    }
-                    request => self.serve(request),
+                if let Request::Close(reply) = request {
+                    closing = Some(reply);
+                    break;
                 }
+                self.serve(request);
                 if self.commit.is_full() || self.database.is_none() {
                     break;
                 }
@@ -125,6 +126,7 @@ impl Writer {
         if let Some(database) = self.database.take() {
             database.drop_within_bound();
         }
+        self.shared.folder.release();
         if let Some(reply) = closing {
             let _ = reply.send(Ok(()));
         }
@@ -251,6 +253,7 @@ impl Writer {
         if !self.effects.is_empty() {
             self.shared.show(self.effects.drain(..));
         }
+        self.settled.clear();
         Ok(())
     }
 
@@ -259,6 +262,7 @@ impl Writer {
         tracing::error!(%error, "the store cannot write; it will try to open its files again");
         self.shared.failed(error);
         self.effects.clear();
+        self.settled.clear();
         self.commit = Commit::over(self.commit.counters);
         for answer in self.answers.drain(..) {
             answer(Err(self.shared.unavailable()));

@@ -48,9 +48,11 @@ pub(super) struct Pair {
     model: MemoryStore,
     now: Timestamp,
     drawn: u128,
-    /// Those of deliveries that are there, that ended and that were pruned.
+    /// All that there ever were, the pruned ones too.
     deliveries: Vec<DeliveryId>,
+    /// Not settled yet; some of them are lost.
     live: Vec<Leases>,
+    /// Settled, or of before a reopen: none of them settles anything.
     late: Vec<Leases>,
     /// The latest acceptance.
     latest: Timestamp,
@@ -111,11 +113,12 @@ impl Pair {
         self.drawn
     }
 
-    /// A delivery of any time, or one that never was.
+    /// A delivery of any time, or one that never was; a leased one more often than the others.
     fn pick(&self, index: Index) -> DeliveryId {
-        let place = index.index(self.deliveries.len() + 1);
         let unknown = DeliveryId { lane: lane(0), message: MessageId::from_parts(at(0), 1) };
-        self.deliveries.get(place).copied().unwrap_or(unknown)
+        let leased = self.live.iter().map(|leases| leases.store.delivery);
+        let all: Vec<_> = self.deliveries.iter().copied().chain(leased).chain([unknown]).collect();
+        *index.get(&all)
     }
 
     async fn version(&self, key: &RecordKey) -> Check<u64> {
