@@ -8,7 +8,6 @@ use crate::attempt::{Attempt, Timing, Trigger};
 use crate::delivery::{DeliveryId, Outcome, Progress, StateKind};
 use crate::id::{ApplicationId, AttemptId, MessageId};
 use crate::message::{Message, Routing};
-pub use crate::random::IdSource;
 use crate::time::Timestamp;
 
 /// A message as it would be accepted: of type `test.happened`, without an event id and channels.

@@ -9,7 +9,11 @@
 //! The sender and the receiver are processes of their own: this test's program, started anew.
 //! `RINGBACK_CRASH_ROUNDS` says how often the sender is killed (20 times by default), `RINGBACK_CRASH_SEED` when.
 
-#![allow(clippy::disallowed_methods, reason = "a test of processes reads the clock and the environment, and spawns")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test of processes: it spawns, waits and fails by a panic"
+)]
 
 #[path = "crash/receiver.rs"]
 mod receiver;

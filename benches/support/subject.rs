@@ -4,13 +4,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringback::clock::{Clock, SystemClock};
 use ringback::store::sled::{SledConfig, SledStore};
 use ringback::store::{Enqueue, Lease, Settlement, Store};
 use ringback::{
-    ApplicationId, AttemptId, EndpointId, Lane, MessageId, Outcome, Response, Routing, State, StateKind, testing,
+    ApplicationId, AttemptId, EndpointId, Lane, MessageId, Outcome, Response, Routing, State, StateKind, Timestamp,
+    testing,
 };
 
 use super::support::event;
@@ -21,7 +23,7 @@ pub const CLAIMED: usize = 2048;
 pub struct Subject {
     pub store: SledStore,
     pub clock: SystemClock,
-    ids: testing::IdSource,
+    ids: AtomicU64,
 }
 
 /// The lane of this number; all are of one application.
@@ -35,11 +37,16 @@ impl Subject {
     pub async fn open(dir: &Path) -> Subject {
         let store = SledStore::open(SledConfig::new(dir.join("store"))).await.unwrap();
         let clock = SystemClock::starting_after(store.latest_time());
-        Subject { store, clock, ids: testing::IdSource::new() }
+        Subject { store, clock, ids: AtomicU64::new(0) }
+    }
+
+    /// The parts of an id that this store has never had.
+    fn id(&self) -> (Timestamp, u128) {
+        (self.clock.now(), self.ids.fetch_add(1, Ordering::Relaxed).into())
     }
 
     pub fn message(&self, lane: Lane, number: usize) -> Enqueue {
-        let (time, random) = self.ids.next(self.clock.now());
+        let (time, random) = self.id();
         let id = MessageId::from_parts(time, random);
         let message = testing::message(lane.application, id, time, event(number), Routing::To(vec![lane.endpoint]));
         Enqueue { message: Arc::new(message), routed_over: None, idempotency: None }
@@ -59,7 +66,7 @@ impl Subject {
 
     /// What a receiver's usual answer leaves on record.
     pub fn settlement(&self, lease: Lease) -> Settlement {
-        let (time, random) = self.ids.next(self.clock.now());
+        let (time, random) = self.id();
         let id = AttemptId::from_parts(time, random);
         let outcome = Outcome::Answered { status: 200, retry_after: None };
         let mut attempt = testing::attempt(id, lease.delivery, lease.progress, outcome, StateKind::Delivered);

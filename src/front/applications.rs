@@ -9,12 +9,9 @@ use crate::directory::{Destination, Tenant};
 use crate::endpoint::{Endpoint, EndpointStatus};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
-use crate::store::{Put, Record, RecordKind};
+use crate::store::{MAX_PAGE, Put, Record, RecordKind};
 
 use super::{Ringback, records};
-
-/// How many records one read of the directory takes.
-const PAGE: usize = 1000;
 
 impl Ringback {
     /// Makes an application.
@@ -175,8 +172,8 @@ impl Ringback {
         let mut all: Vec<Record> = Vec::new();
         loop {
             let after = all.last().map(|record| record.key.key.clone());
-            let page = self.inner.store.list(kind, of, after, PAGE).await?;
-            let last = page.len() < PAGE;
+            let page = self.inner.store.list(kind, of, after, MAX_PAGE).await?;
+            let last = page.len() < MAX_PAGE;
             all.extend(page);
             if last {
                 return Ok(all);
@@ -193,5 +190,32 @@ impl Ringback {
         };
         let lane = Lane { application: endpoint.application, endpoint: endpoint.id };
         self.inner.sweeps.note(lane, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::egress::Policy;
+    use crate::front::Config;
+    use crate::http::HttpTransport;
+    use crate::store::Store;
+    use crate::store::memory::MemoryStore;
+
+    async fn open(store: &Arc<dyn Store>) -> Ringback {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
+        let transport = HttpTransport::new(Policy::default(), b"", Arc::clone(&clock)).unwrap();
+        Ringback::from_parts(Config::default(), Arc::clone(store), Arc::new(transport), clock).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn more_applications_than_a_page_holds_are_found_at_open() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let ringback = open(&store).await;
+        for number in 0..=MAX_PAGE {
+            ringback.create_application(NewApplication::named(number.to_string())).await.unwrap();
+        }
+        assert_eq!(open(&store).await.applications(), ringback.applications());
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! Invariants: permits are taken before a claim and cover the POST only; no more is claimed than permits
 //! were taken for; every claimed lease is attempted and every attempt is settled, once; one settlement batch is
-//! under way at a time, so a slow disk makes larger batches and not more work; what waits to be settled has
-//! a bound, and no claim is made beyond it.
+//! under way at a time and has a bound, so a slow disk makes larger batches and not more work, and no send waits
+//! behind a long one; what waits to be settled has a bound, and no claim is made beyond it.
 
 #[cfg(test)]
 mod simulator;
@@ -41,6 +41,8 @@ pub(crate) struct Caps {
 
 /// How many due lanes one look lists.
 const LOOK: usize = 1024;
+/// How many attempts one settlement batch ends at most. Sends wait behind a batch, so a larger one makes them slow.
+const SETTLE: usize = 250;
 /// How long the plan waits after a failed write or claim.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long a lease outlives its attempt's time limit.
@@ -373,7 +375,10 @@ impl Plan {
         let batch = match again {
             Some(batch) => batch,
             None if self.unsettled.is_empty() => return,
-            None => Arc::new(std::mem::take(&mut self.unsettled)),
+            None => {
+                let batch = self.unsettled.len().min(SETTLE);
+                Arc::new(self.unsettled.drain(..batch).collect())
+            }
         };
         self.settling = Some(Arc::clone(&batch));
         commands.push(Command::Settle(batch));
