@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::{MAX_RESPONSE_BODY, Response, Timing};
@@ -125,6 +125,10 @@ fn request_headers(request: &Request) -> Result<HeaderMap, Failure> {
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| Failure::Unsendable)?;
         value.set_sensitive(true);
         headers.append(name, value);
+    }
+    // The client leaves it out where there is no body, and some receivers answer that with 411.
+    if request.body.is_empty() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     Ok(headers)
 }

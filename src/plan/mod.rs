@@ -96,11 +96,10 @@ pub(crate) enum Command {
     Stop,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LaneState {
     in_flight: u32,
     health: Health,
-    destination: Arc<Destination>,
 }
 
 /// The scheduler's state.
@@ -113,8 +112,8 @@ pub(crate) struct Plan {
     /// A look or a claim is under way; and whether something rang meanwhile.
     looking: bool,
     rang: bool,
-    /// The permits that the claim under way was given.
-    wanted: BTreeMap<Lane, u32>,
+    /// The permits that the claim under way was given, and each lane's destination as the look found it.
+    wanted: BTreeMap<Lane, (u32, Arc<Destination>)>,
     /// Whose turn it was last: rounds go on after it.
     last_application: Option<ApplicationId>,
     last_lane: HashMap<ApplicationId, Lane>,
@@ -234,7 +233,7 @@ impl Plan {
             return;
         }
         self.looking = true;
-        let wanted = self.wanted.iter().map(|(lane, permits)| (*lane, *permits as usize)).collect();
+        let wanted = self.wanted.iter().map(|(lane, (permits, _))| (*lane, *permits as usize)).collect();
         commands.push(Command::Claim { wanted, until: now + timeout + LEASE_MARGIN });
     }
 
@@ -276,40 +275,32 @@ impl Plan {
     /// Takes one permit for the next lane that may have one.
     fn grant_one(&mut self, turns: &mut Turns) -> Option<(Lane, Duration)> {
         while let Some((lane, destination)) = turns.next() {
-            let state = self.lanes.entry(lane).or_insert_with(|| LaneState {
-                in_flight: 0,
-                health: Health::default(),
-                destination: Arc::clone(&destination),
-            });
+            let state = self.lanes.entry(lane).or_default();
             let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.caps.per_endpoint);
             let at_origin = self.origins.get(&destination.origin).copied().unwrap_or(0);
             if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin {
                 turns.drop_last();
                 continue;
             }
-            // The destination may have changed since the last permit; each permit is returned to its own origin.
-            if state.in_flight == 0 {
-                state.destination = Arc::clone(&destination);
-            }
             let timeout = destination.profile.timeout();
             state.in_flight += 1;
-            let origin = state.destination.origin.clone();
-            *self.origins.entry(origin).or_insert(0) += 1;
+            *self.origins.entry(destination.origin.clone()).or_insert(0) += 1;
             self.in_flight += 1;
-            *self.wanted.entry(lane).or_insert(0) += 1;
+            self.wanted.entry(lane).or_insert((0, destination)).0 += 1;
             return Some((lane, timeout));
         }
         None
     }
 
-    fn return_permits(&mut self, lane: Lane, permits: u32) {
+    /// The endpoint may have moved since: permits are returned to the origin that they were taken for.
+    fn return_permits(&mut self, lane: Lane, origin: &str, permits: u32) {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
         state.in_flight -= permits;
         self.in_flight -= permits as usize;
-        if let Some(at_origin) = self.origins.get_mut(&state.destination.origin) {
+        if let Some(at_origin) = self.origins.get_mut(origin) {
             *at_origin -= permits;
             if *at_origin == 0 {
-                self.origins.remove(&state.destination.origin);
+                self.origins.remove(origin);
             }
         }
         if state.in_flight == 0 && state.health == Health::default() {
@@ -322,16 +313,13 @@ impl Plan {
         let mut unused = std::mem::take(&mut self.wanted);
         let any = !leases.is_empty();
         for lease in leases {
-            let lane = lease.delivery.lane;
-            if let Some(permits) = unused.get_mut(&lane) {
-                *permits -= 1;
-            }
-            let destination = self.lanes.get(&lane).map(|state| Arc::clone(&state.destination));
-            let destination = destination.expect("a lane that permits were taken for is known");
-            commands.push(Command::Attempt { lease, destination });
+            let granted = unused.get_mut(&lease.delivery.lane);
+            let (permits, destination) = granted.expect("claims are made where permits were taken, alone");
+            *permits -= 1;
+            commands.push(Command::Attempt { lease, destination: Arc::clone(destination) });
         }
-        for (lane, permits) in unused {
-            self.return_permits(lane, permits);
+        for (lane, (permits, destination)) in unused {
+            self.return_permits(lane, &destination.origin, permits);
         }
         if any || std::mem::take(&mut self.rang) {
             self.look(None, now, commands);
@@ -340,8 +328,8 @@ impl Plan {
 
     fn store_failed(&mut self, now: Timestamp) {
         self.looking = false;
-        for (lane, permits) in std::mem::take(&mut self.wanted) {
-            self.return_permits(lane, permits);
+        for (lane, (permits, destination)) in std::mem::take(&mut self.wanted) {
+            self.return_permits(lane, &destination.origin, permits);
         }
         self.look_at = Some(now + AFTER_FAILURE);
     }
@@ -353,7 +341,7 @@ impl Plan {
         if let (Some(state), Some(attempt)) = (self.lanes.get_mut(&lane), &attempt) {
             state.health.observe(attempt.outcome);
         }
-        self.return_permits(lane, 1);
+        self.return_permits(lane, &destination.origin, 1);
         let state = match (&attempt, open) {
             (Some(attempt), open) => {
                 delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open)

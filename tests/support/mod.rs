@@ -1,13 +1,17 @@
 //! What several suites and the examples use.
 
 pub mod receiver;
+pub mod world;
 
 use std::path::Path;
 use std::time::Duration;
 
 use ringback::{Config, Ringback};
 
+#[allow(unused_imports, reason = "not every suite needs all of it")]
 pub use receiver::{Behaviour, Received, Receiver};
+#[allow(unused_imports, reason = "not every suite needs all of it")]
+pub use world::{World, quick, retries};
 
 /// A configuration that may call receivers on loopback.
 #[allow(dead_code, reason = "not every suite needs it")]
@@ -34,7 +38,11 @@ pub fn run(ringback: &Ringback) -> tokio::task::JoinHandle<()> {
 /// Waits until a condition holds.
 #[allow(dead_code, reason = "not every suite needs it")]
 pub async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    while !condition().await {
+    for _ in 0..6000 {
+        if condition().await {
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    panic!("what was waited for has not come about");
 }

@@ -1,6 +1,7 @@
 //! A small HTTP/1.1 receiver on loopback for tests and examples: it records what arrives and answers as told.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub enum Behaviour {
     AnswerWith(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Answer nothing for this long, then 200.
     Hang(Duration),
+    /// Answer with this status once the semaphore has a permit, which is used up.
+    Hold(Arc<tokio::sync::Semaphore>, u16),
     /// Close the connection without an answer.
     Close,
 }
@@ -41,6 +44,8 @@ pub struct Receiver {
     pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
     arrived: Arc<tokio::sync::Notify>,
+    at_once: Arc<AtomicUsize>,
+    most_at_once: Arc<AtomicUsize>,
 }
 
 #[allow(dead_code, reason = "not every user needs every method")]
@@ -52,6 +57,8 @@ impl Receiver {
             url: format!("http://{}/hook", listener.local_addr().unwrap()),
             received: Arc::default(),
             arrived: Arc::default(),
+            at_once: Arc::default(),
+            most_at_once: Arc::default(),
         };
         let behaviour = Arc::new(behaviour);
         let accepting = receiver.clone();
@@ -77,15 +84,21 @@ impl Receiver {
         self.received.lock().unwrap().len()
     }
 
+    /// The most requests that waited for their answers at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.most_at_once.load(Ordering::SeqCst)
+    }
+
     /// Waits until this many requests have arrived.
     pub async fn wait_for(&self, count: usize) {
-        loop {
+        for _ in 0..1200 {
             let arrived = self.arrived.notified();
             if self.count() >= count {
                 return;
             }
             let _ = tokio::time::timeout(Duration::from_millis(50), arrived).await;
         }
+        panic!("{} of {count} requests arrived", self.count());
     }
 
     async fn serve(
@@ -100,17 +113,13 @@ impl Receiver {
                 received.push(request.clone());
                 received.len() - 1
             };
+            let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
             let what = behaviour(&request, before);
             self.arrived.notify_waiters();
-            let (status, headers, body) = match what {
-                Behaviour::Answer(status) => (status, Vec::new(), Vec::new()),
-                Behaviour::AnswerWith(status, headers, body) => (status, headers, body),
-                Behaviour::Hang(time) => {
-                    tokio::time::sleep(time).await;
-                    (200, Vec::new(), Vec::new())
-                }
-                Behaviour::Close => return,
-            };
+            let answer = self.answer(what).await;
+            self.at_once.fetch_sub(1, Ordering::SeqCst);
+            let Some((status, headers, body)) = answer else { return };
             let mut answer = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n", body.len());
             headers.iter().for_each(|(name, value)| answer.push_str(&format!("{name}: {value}\r\n")));
             answer.push_str("\r\n");
@@ -119,7 +128,26 @@ impl Receiver {
             }
         }
     }
+
+    /// Waits as a behaviour says; `None` closes the connection.
+    async fn answer(&self, what: Behaviour) -> Option<Answer> {
+        match what {
+            Behaviour::Answer(status) => Some((status, Vec::new(), Vec::new())),
+            Behaviour::AnswerWith(status, headers, body) => Some((status, headers, body)),
+            Behaviour::Hang(time) => {
+                tokio::time::sleep(time).await;
+                Some((200, Vec::new(), Vec::new()))
+            }
+            Behaviour::Hold(semaphore, status) => {
+                semaphore.acquire().await.ok()?.forget();
+                Some((status, Vec::new(), Vec::new()))
+            }
+            Behaviour::Close => None,
+        }
+    }
 }
+
+type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
 #[allow(clippy::disallowed_methods, reason = "a receiver is not part of the sender")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
