@@ -107,9 +107,9 @@ impl Directory {
         self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
     }
 
-    /// Why a lane takes no attempts; `None` if it does, or is not known.
+    /// Why a lane takes no attempts; `None` if it does. One that is not known (any more) was deleted.
     pub(crate) fn closed(&self, lane: Lane) -> Option<CancelReason> {
-        self.destination(lane)?.open().err()
+        self.destination(lane).map_or(Some(CancelReason::EndpointDeleted), |destination| destination.open().err())
     }
 
     pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {

@@ -116,6 +116,8 @@ impl Ringback {
         for endpoint in endpoints {
             self.delete_endpoint(id, endpoint).await?;
         }
+        // Now, and not by the chores: after a restart nobody would know of these lanes.
+        self.sweep().await?;
         let tenant = self.tenant(id)?;
         let mut batch =
             vec![Put { key: records::application_key(id), expected: tenant.version, active: true, value: None }];

@@ -59,6 +59,8 @@ pub(crate) enum Event {
     Claimed(Vec<Lease>),
     /// The store answered a look or a claim with an error.
     StoreFailed,
+    /// The store has been closed under the plan: nothing can be claimed or settled any more.
+    StoreClosed,
     /// An attempt has ended.
     Attempted(Box<Attempted>),
     /// A settlement batch is on disk, or was refused by the store.
@@ -169,6 +171,7 @@ impl Plan {
             Event::Looked { lanes, more, next_due } => self.looked(lanes, more, next_due, now, &mut commands),
             Event::Claimed(leases) => self.claimed(leases, now, &mut commands),
             Event::StoreFailed => self.store_failed(now),
+            Event::StoreClosed => self.store_closed(now),
             Event::Attempted(ended) => {
                 self.attempted(*ended);
                 self.look(None, now, &mut commands);
@@ -326,6 +329,14 @@ impl Plan {
         }
     }
 
+    fn store_closed(&mut self, now: Timestamp) {
+        self.store_failed(now);
+        self.settling = None;
+        self.settle_at = None;
+        self.unsettled.clear();
+        self.draining = true;
+    }
+
     fn store_failed(&mut self, now: Timestamp) {
         self.looking = false;
         for (lane, (permits, destination)) in std::mem::take(&mut self.wanted) {
@@ -376,12 +387,7 @@ impl Plan {
         match result {
             // A stale one belongs to a lease that ran out: its delivery has been claimed anew.
             Ok(_) => self.settling = None,
-            // The store has been closed under us: nothing can be settled any more.
-            Err(store::Error::Closed) => {
-                self.settling = None;
-                self.unsettled.clear();
-                self.draining = true;
-            }
+            Err(store::Error::Closed) => self.store_closed(now),
             // The write is repeated, not the POST.
             Err(_) => self.settle_at = Some(now + AFTER_FAILURE),
         }
