@@ -4,8 +4,9 @@
 //! each change. Readers take a snapshot and hold no lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::application::Application;
@@ -81,6 +82,11 @@ impl Directory {
         self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
     }
 
+    /// Whether attempts may start in a lane. One that is not known belonged to an application that was deleted.
+    pub(crate) fn open(&self, lane: Lane) -> Result<(), CancelReason> {
+        self.destination(lane).map_or(Err(CancelReason::EndpointDeleted), |destination| destination.open())
+    }
+
     pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {
         let tenants = self.tenants.read().expect(UNPOISONED);
         let find = |lane: &Lane| tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned();
@@ -94,18 +100,62 @@ impl Directory {
         tenants
     }
 
-    /// Shows a tenant as it is now, unless a later state is shown already.
-    pub(crate) fn show(&self, tenant: Tenant) {
+    /// Shows a tenant as it is now. The application and its endpoints have versions of their own: of each, a later
+    /// state that is shown already stays.
+    pub(crate) fn show(&self, mut tenant: Tenant) {
         let mut tenants = self.tenants.write().expect(UNPOISONED);
-        let later = tenants
-            .get(&tenant.application.id)
-            .is_some_and(|shown| (shown.list_version, shown.version) > (tenant.list_version, tenant.version));
-        if !later {
-            tenants.insert(tenant.application.id, Arc::new(tenant));
+        if let Some(shown) = tenants.get(&tenant.application.id) {
+            if shown.version > tenant.version {
+                tenant.application = shown.application.clone();
+                tenant.version = shown.version;
+            }
+            if shown.list_version > tenant.list_version {
+                tenant.endpoints = shown.endpoints.clone();
+                tenant.list_version = shown.list_version;
+            }
         }
+        tenants.insert(tenant.application.id, Arc::new(tenant));
     }
 
     pub(crate) fn forget(&self, id: ApplicationId) {
         self.tenants.write().expect(UNPOISONED).remove(&id);
+    }
+}
+
+/// Closed lanes where something may wait that is to be canceled, and the bell of who does it.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    lanes: Mutex<HashMap<Lane, Sweep>>,
+    pub(crate) bell: Notify,
+}
+
+/// Why a lane is closed, and how often it has been noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    pub(crate) reason: CancelReason,
+    noted: u64,
+}
+
+impl Sweeps {
+    /// Notes a lane, if it is closed.
+    pub(crate) fn note(&self, lane: Lane, open: Result<(), CancelReason>) {
+        let Err(reason) = open else { return };
+        let mut lanes = self.lanes.lock().expect(UNPOISONED);
+        let noted = lanes.get(&lane).map_or(0, |sweep| sweep.noted + 1);
+        lanes.insert(lane, Sweep { reason, noted });
+        drop(lanes);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn next(&self) -> Option<(Lane, Sweep)> {
+        self.lanes.lock().expect(UNPOISONED).iter().next().map(|(lane, sweep)| (*lane, *sweep))
+    }
+
+    /// A lane was swept. If it was noted again meanwhile, it stays.
+    pub(crate) fn done(&self, lane: Lane, sweep: Sweep) {
+        let mut lanes = self.lanes.lock().expect(UNPOISONED);
+        if lanes.get(&lane) == Some(&sweep) {
+            lanes.remove(&lane);
+        }
     }
 }

@@ -48,8 +48,7 @@ pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destina
         }
     });
     let ended_at = parts.clock.now();
-    let latest = parts.directory.destination(destination.lane());
-    let open = latest.as_ref().unwrap_or(&destination).open();
+    let open = parts.directory.open(destination.lane());
     Box::new(Attempted { lease, destination, attempt, ended_at, draw: crate::random::draw(), open })
 }
 

@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::attempt::Attempt;
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::delivery::State;
+use crate::directory::{Directory, Sweeps};
 use crate::plan::{Attempted, Caps, Command, Event, Plan};
 use crate::random::IdSource;
 use crate::store::{self, Settled, Settlement, Store};
@@ -30,6 +31,7 @@ pub(crate) struct Parts {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) sweeps: Arc<Sweeps>,
     pub(crate) ids: Arc<IdSource>,
     /// Settled attempts, for whoever watches.
     pub(crate) settled: broadcast::Sender<Arc<Attempt>>,
@@ -142,12 +144,22 @@ impl Dispatcher {
             Ok(results) => {
                 for (settlement, settled) in batch.iter().zip(results) {
                     self.publish(settlement, *settled);
+                    self.note_if_closed(settlement);
                 }
             }
             Err(error) => tracing::warn!(%error, settlements = batch.len(), "settlements wait for the store"),
         }
         drop(batch);
         self.tell(Event::Settled(result)).await;
+    }
+
+    /// An endpoint that was closed after the attempt's end was decided, and swept before that was on disk, has
+    /// something waiting again.
+    fn note_if_closed(&self, settlement: &Settlement) {
+        if let State::Waiting { .. } = settlement.state {
+            let lane = settlement.lease.delivery.lane;
+            self.parts.sweeps.note(lane, self.parts.directory.open(lane));
+        }
     }
 
     /// One line and one event for each attempt that is on record.

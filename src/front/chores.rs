@@ -54,7 +54,7 @@ impl Ringback {
             let pause = tokio::time::sleep(next.since(self.now()).min(Duration::from_secs(3600)));
             tokio::select! {
                 () = pause => {}
-                () = self.inner.chores.notified() => known = false,
+                () = self.inner.sweeps.bell.notified() => known = false,
                 () = self.inner.shutdown_chores.notified() => return,
             }
         }
@@ -63,18 +63,15 @@ impl Ringback {
     /// Cancels what waits for endpoints that were closed. A lane is crossed off once nothing waits there.
     async fn sweep(&self) -> Result<(), Error> {
         loop {
-            let next = self.inner.sweeps.lock().expect("no code panics while it holds the list").last().copied();
-            let Some((lane, reason)) = next else { return Ok(()) };
-            while self.sweep_bite(lane, reason).await? == BITE {}
-            let mut sweeps = self.inner.sweeps.lock().expect("no code panics while it holds the list");
-            sweeps.retain(|swept| *swept != (lane, reason));
+            let Some((lane, sweep)) = self.inner.sweeps.next() else { return Ok(()) };
+            while self.sweep_bite(lane, sweep.reason).await? == BITE {}
+            self.inner.sweeps.done(lane, sweep);
         }
     }
 
     async fn sweep_bite(&self, lane: Lane, reason: CancelReason) -> Result<usize, Error> {
         // It may have been enabled again since it was noted.
-        let closed = self.inner.directory.destination(lane).is_none_or(|destination| destination.open().is_err());
-        if !closed {
+        if self.inner.directory.open(lane).is_ok() {
             return Ok(0);
         }
         Ok(self.inner.store.cancel(Cancel::Lane { lane, limit: BITE }, reason, self.now()).await?)

@@ -9,15 +9,14 @@ mod records;
 mod replay;
 mod send;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::attempt::Attempt;
 use crate::clock::Clock;
-use crate::delivery::{CancelReason, Lane};
-use crate::directory::Directory;
+use crate::directory::{Directory, Sweeps};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::egress::Policy;
 use crate::error::Error;
@@ -56,9 +55,8 @@ struct Inner {
     run_ended: watch::Sender<bool>,
     shutdown: Notify,
     shutdown_chores: Notify,
-    /// Lanes that were closed and are to be swept; and the bell for the chores.
-    sweeps: Mutex<Vec<(Lane, CancelReason)>>,
-    chores: Notify,
+    /// What the chores are to sweep, and their bell.
+    sweeps: Arc<Sweeps>,
 }
 
 impl Ringback {
@@ -112,8 +110,7 @@ impl Ringback {
                 run_ended: watch::Sender::new(true),
                 shutdown: Notify::new(),
                 shutdown_chores: Notify::new(),
-                sweeps: Mutex::new(Vec::new()),
-                chores: Notify::new(),
+                sweeps: Arc::default(),
             }),
         };
         ringback.read_directory().await?;
@@ -197,6 +194,7 @@ impl Ringback {
             transport: Arc::clone(&inner.transport),
             clock: Arc::clone(&inner.clock),
             directory: Arc::clone(&inner.directory),
+            sweeps: Arc::clone(&inner.sweeps),
             ids: Arc::clone(&inner.ids),
             settled: inner.settled.clone(),
         }

@@ -3,6 +3,8 @@
 //! Invariant: a job's progress and the rounds that it opens are one write, so a restart neither skips a dead
 //! letter nor replays one twice.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{DeliveryId, Lane};
@@ -98,7 +100,10 @@ impl Ringback {
         let id = DeliveryId { lane: Lane { application, endpoint }, message };
         let replayed = self.inner.store.replay(vec![id], self.now(), None).await?;
         match replayed.and_then(|results| results.first().copied()) {
-            Some(Replayed::Reopened | Replayed::Hastened) => Ok(()),
+            Some(Replayed::Reopened | Replayed::Hastened) => {
+                self.note_if_closed(id.lane);
+                Ok(())
+            }
             Some(Replayed::InFlight) => Err(Error::Conflict("an attempt is on its way; try again")),
             Some(Replayed::NotFound) | None => Err(Error::NotFound("delivery")),
         }
@@ -148,7 +153,7 @@ impl Ringback {
         if !self.inner.store.put(vec![put(&job, 0)]).await? {
             return Err(Error::Conflict("a job with this id exists; try again"));
         }
-        self.inner.chores.notify_one();
+        self.inner.sweeps.bell.notify_one();
         Ok(job)
     }
 
@@ -218,8 +223,15 @@ impl Ringback {
             ..job
         };
         // The record moves in the same write as the rounds that it counts. If it was stopped meanwhile, nothing is done.
+        let lanes: BTreeSet<Lane> = batch.iter().map(|id| id.lane).collect();
         let done = self.inner.store.replay(batch, now, Some(put(&job, version))).await?;
+        lanes.into_iter().for_each(|lane| self.note_if_closed(lane));
         Ok(done.map(|_| job))
+    }
+
+    /// An endpoint that was closed while something was replayed to it has something waiting again.
+    fn note_if_closed(&self, lane: Lane) {
+        self.inner.sweeps.note(lane, self.inner.directory.open(lane));
     }
 
     async fn stored_job(&self, id: JobId) -> Result<(ReplayJob, u64), Error> {
