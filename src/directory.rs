@@ -65,6 +65,33 @@ pub(crate) struct Tenant {
     pub(crate) endpoints: BTreeMap<EndpointId, Arc<Destination>>,
 }
 
+/// Closed lanes where something may still wait to be canceled.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    lanes: Mutex<BTreeMap<Lane, CancelReason>>,
+    /// Rings when there is one more.
+    pub(crate) bell: Notify,
+}
+
+impl Sweeps {
+    /// Notes a lane if it is closed.
+    pub(crate) fn note(&self, lane: Lane, open: Result<(), CancelReason>) {
+        let Err(reason) = open else { return };
+        self.lanes.lock().expect(UNPOISONED).insert(lane, reason);
+        self.bell.notify_one();
+    }
+
+    /// Takes one. If the sweep fails, put it back.
+    pub(crate) fn take(&self) -> Option<(Lane, CancelReason)> {
+        self.lanes.lock().expect(UNPOISONED).pop_first()
+    }
+
+    /// To be tried again at the next look, without a ring.
+    pub(crate) fn put_back(&self, lane: Lane, reason: CancelReason) {
+        self.lanes.lock().expect(UNPOISONED).insert(lane, reason);
+    }
+}
+
 /// Every application and endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -119,43 +146,5 @@ impl Directory {
 
     pub(crate) fn forget(&self, id: ApplicationId) {
         self.tenants.write().expect(UNPOISONED).remove(&id);
-    }
-}
-
-/// Closed lanes where something may wait that is to be canceled, and the bell of who does it.
-#[derive(Debug, Default)]
-pub(crate) struct Sweeps {
-    lanes: Mutex<HashMap<Lane, Sweep>>,
-    pub(crate) bell: Notify,
-}
-
-/// Why a lane is closed, and how often it has been noted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sweep {
-    pub(crate) reason: CancelReason,
-    noted: u64,
-}
-
-impl Sweeps {
-    /// Notes a lane, if it is closed.
-    pub(crate) fn note(&self, lane: Lane, open: Result<(), CancelReason>) {
-        let Err(reason) = open else { return };
-        let mut lanes = self.lanes.lock().expect(UNPOISONED);
-        let noted = lanes.get(&lane).map_or(0, |sweep| sweep.noted + 1);
-        lanes.insert(lane, Sweep { reason, noted });
-        drop(lanes);
-        self.bell.notify_one();
-    }
-
-    pub(crate) fn next(&self) -> Option<(Lane, Sweep)> {
-        self.lanes.lock().expect(UNPOISONED).iter().next().map(|(lane, sweep)| (*lane, *sweep))
-    }
-
-    /// A lane was swept. If it was noted again meanwhile, it stays.
-    pub(crate) fn done(&self, lane: Lane, sweep: Sweep) {
-        let mut lanes = self.lanes.lock().expect(UNPOISONED);
-        if lanes.get(&lane) == Some(&sweep) {
-            lanes.remove(&lane);
-        }
     }
 }

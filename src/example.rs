@@ -41,10 +41,17 @@ pub fn example_event_types(profile_name: &str) -> &'static [&'static str] {
     }
 }
 
-/// The example event of a profile; `None` where the vendor has no such event type, or it is no event type at all.
+/// The example event of a profile, to be sent like any other message; `None` where the vendor has no such event type, or
+/// it is no event type at all. [`send_test`](crate::Ringback::send_test) sends the same, marked as a test.
 ///
-/// The payload is the vendor's `data`: the profile's envelope stands around it as around any other.
-pub(crate) fn example(profile_name: &str, event_type: &str) -> Option<NewMessage> {
+/// The payload is the vendor's `data`, as its page shows it: the profile's envelope stands around it as around any other.
+///
+/// ```
+/// let message = ringback::example("levrage", "CALL_ENDED").expect("the page shows it").event_id("call_uuid");
+/// assert_eq!(ringback::example("levrage", "call.completed"), None);
+/// # let _ = message;
+/// ```
+pub fn example(profile_name: &str, event_type: &str) -> Option<NewMessage> {
     let payload = match profile_name {
         "levers" | "levrage" | "subverse" if !example_event_types(profile_name).contains(&event_type) => return None,
         "levers" => LEVERS_CALL,

@@ -39,7 +39,7 @@ const BODY_TIME: Duration = Duration::from_secs(2);
 ///
 /// Its limits, per attempt: 5 s for name, TCP and TLS together; the request's own time limit for everything; of
 /// the response 16 KiB of headers and 16 KiB of body, read for at most 2 s. Connections are kept for 30 s, at
-/// most 64 of them per origin. Its client runs a task for each connection on the runtime that posts; the task
+/// most 256 of them per origin. Its client runs a task for each connection on the runtime that posts; the task
 /// ends with the connection.
 ///
 /// Interim (1xx) responses are read until the time limit and not counted: the client shows neither them nor the

@@ -1,4 +1,15 @@
 //! A durable webhook sender to embed in a platform.
+//!
+//! [`Ringback`] is the handle: [`Ringback::send`] returns when a message is safe on disk, and
+//! [`Ringback::run`] delivers. A [`Profile`] is a vendor's way of sending, as data. The log and replays are
+//! methods of the handle, too.
+//!
+//! Read in this order: [`Ringback`], [`NewMessage`], [`NewEndpoint`], [`profile`], [`store`]. The layers and
+//! one event's way through them are in `docs/architecture.md`.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 // values
 mod application;
@@ -54,7 +65,7 @@ pub use delivery::{
 };
 pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
-pub use example::example_event_types;
+pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{Config, JobStatus, ReplayFilter, ReplayJob, Ringback, Sent};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId};

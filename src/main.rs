@@ -1,3 +1,8 @@
 //! The `ringback` program.
 
-fn main() {}
+mod cli;
+mod demo;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

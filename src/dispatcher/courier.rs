@@ -100,7 +100,7 @@ async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination) -> Opti
             Some(Tried { headers, test: message.test, reply })
         }
         Err(problem) => {
-            tracing::warn!(endpoint = %destination.endpoint.id, message = %message.id, %problem, "cannot be sent");
+            tracing::warn!(endpoint = %destination.endpoint.id, message_id = %message.id, %problem, "cannot be sent");
             Some(Tried::with(Outcome::Failed(Failure::Unsendable), message.test))
         }
     }

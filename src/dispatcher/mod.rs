@@ -17,9 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::attempt::Attempt;
 use crate::clock::Clock;
-use crate::delivery::State;
 use crate::directory::{Directory, Sweeps};
-use crate::plan::{Attempted, Caps, Command, Event, Plan};
+use crate::plan::{Attempted, Caps, Command, Event, Plan, stragglers};
 use crate::random::IdSource;
 use crate::store::{self, Settled, Settlement, Store};
 use crate::transport::Transport;
@@ -144,7 +143,9 @@ impl Dispatcher {
             Ok(results) => {
                 for (settlement, settled) in batch.iter().zip(results) {
                     self.publish(settlement, *settled);
-                    self.note_if_closed(settlement);
+                }
+                for (lane, reason) in stragglers(&batch, &self.parts.directory) {
+                    self.parts.sweeps.note(lane, Err(reason));
                 }
             }
             Err(error) => tracing::warn!(%error, settlements = batch.len(), "settlements wait for the store"),
@@ -153,22 +154,13 @@ impl Dispatcher {
         self.tell(Event::Settled(result)).await;
     }
 
-    /// An endpoint that was closed after the attempt's end was decided, and swept before that was on disk, has
-    /// something waiting again.
-    fn note_if_closed(&self, settlement: &Settlement) {
-        if let State::Waiting { .. } = settlement.state {
-            let lane = settlement.lease.delivery.lane;
-            self.parts.sweeps.note(lane, self.parts.directory.open(lane));
-        }
-    }
-
     /// One line and one event for each attempt that is on record.
     fn publish(&self, settlement: &Settlement, settled: Settled) {
         let (Some(attempt), Settled::Done) = (&settlement.attempt, settled) else { return };
         tracing::info!(
             application = %attempt.delivery.lane.application,
             endpoint = %attempt.delivery.lane.endpoint,
-            message = %attempt.delivery.message,
+            message_id = %attempt.delivery.message,
             number = attempt.number,
             outcome = ?attempt.outcome,
             result = ?attempt.result,

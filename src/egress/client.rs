@@ -20,8 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// commonly keep (60 s), so that it is rarely they who close it while a request is on its way.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many connections are kept for one origin: as many as may be in flight to one endpoint.
-const POOL_MAX_IDLE: usize = 64;
+/// How many connections are kept for one origin: as many as may be in flight to it by default. With fewer, a busy
+/// origin of several endpoints would have those beyond closed after each answer and opened again.
+const POOL_MAX_IDLE: usize = 256;
 
 /// A client for each route, with a resolver that knows the route. A tenant's choice of scheme and port picks
 /// one of them; it makes none.

@@ -8,12 +8,9 @@ use crate::delivery::{CancelReason, Lane};
 use crate::directory::{Destination, Tenant};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
-use crate::store::{self, Put, Record, RecordKind};
+use crate::store::{MAX_PAGE, Put, Record, RecordKind};
 
 use super::{Ringback, records};
-
-/// How many records one read of the directory takes.
-const PAGE: usize = store::MAX_PAGE;
 
 impl Ringback {
     /// Makes an application.
@@ -157,8 +154,7 @@ impl Ringback {
     async fn note_deleted(&self, application: ApplicationId) -> Result<(), Error> {
         for record in self.all_records(RecordKind::Endpoint, Some(application)).await? {
             let Ok(endpoint) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
-            let lane = Lane { application, endpoint };
-            self.inner.sweeps.note(lane, Err(CancelReason::EndpointDeleted));
+            self.inner.sweeps.note(Lane { application, endpoint }, Err(CancelReason::EndpointDeleted));
         }
         Ok(())
     }
@@ -181,6 +177,7 @@ impl Ringback {
         let list_version = list.map_or(0, |record| record.version);
         let destinations: Vec<_> = endpoints.values().cloned().collect();
         self.inner.directory.show(Tenant { application, version, list_version, endpoints });
+        // Only now: a sweep looks at what is shown.
         for destination in destinations {
             self.inner.sweeps.note(destination.lane(), destination.open());
         }
@@ -191,12 +188,39 @@ impl Ringback {
         let mut all: Vec<Record> = Vec::new();
         loop {
             let after = all.last().map(|record| record.key.key.clone());
-            let page = self.inner.store.list(kind, of, after, PAGE).await?;
-            let last = page.len() < PAGE;
+            let page = self.inner.store.list(kind, of, after, MAX_PAGE).await?;
+            let last = page.len() < MAX_PAGE;
             all.extend(page);
             if last {
                 return Ok(all);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::egress::Policy;
+    use crate::front::Config;
+    use crate::http::HttpTransport;
+    use crate::store::Store;
+    use crate::store::memory::MemoryStore;
+
+    async fn open(store: &Arc<dyn Store>) -> Ringback {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
+        let transport = HttpTransport::new(Policy::default(), b"", Arc::clone(&clock)).unwrap();
+        Ringback::from_parts(Config::default(), Arc::clone(store), Arc::new(transport), clock).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn more_applications_than_a_page_holds_are_found_at_open() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let ringback = open(&store).await;
+        for number in 0..=MAX_PAGE {
+            ringback.create_application(NewApplication::named(number.to_string())).await.unwrap();
+        }
+        assert_eq!(open(&store).await.applications(), ringback.applications());
     }
 }

@@ -54,27 +54,33 @@ impl Ringback {
             let pause = tokio::time::sleep(next.since(self.now()).min(Duration::from_secs(3600)));
             tokio::select! {
                 () = pause => {}
-                () = self.inner.sweeps.bell.notified() => known = false,
+                () = self.inner.sweeps.bell.notified() => {}
+                () = self.inner.jobs.notified() => known = false,
                 () = self.inner.shutdown_chores.notified() => return,
             }
         }
     }
 
-    /// Cancels what waits for endpoints that were closed. A lane is crossed off once nothing waits there.
+    /// Cancels what waits for endpoints that were closed.
     async fn sweep(&self) -> Result<(), Error> {
-        loop {
-            let Some((lane, sweep)) = self.inner.sweeps.next() else { return Ok(()) };
-            while self.sweep_bite(lane, sweep.reason).await? == BITE {}
-            self.inner.sweeps.done(lane, sweep);
+        while let Some((lane, reason)) = self.inner.sweeps.take() {
+            if let Err(error) = self.sweep_lane(lane, reason).await {
+                self.inner.sweeps.put_back(lane, reason);
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
-    async fn sweep_bite(&self, lane: Lane, reason: CancelReason) -> Result<usize, Error> {
-        // It may have been enabled again since it was noted.
-        if self.inner.directory.open(lane).is_ok() {
-            return Ok(0);
+    async fn sweep_lane(&self, lane: Lane, reason: CancelReason) -> Result<(), Error> {
+        // Each time anew: it may have been enabled again.
+        while self.inner.directory.open(lane).is_err() {
+            let what = Cancel::Lane { lane, limit: BITE };
+            if self.inner.store.cancel(what, reason, self.now()).await? < BITE {
+                break;
+            }
         }
-        Ok(self.inner.store.cancel(Cancel::Lane { lane, limit: BITE }, reason, self.now()).await?)
+        Ok(())
     }
 
     async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {

@@ -55,8 +55,9 @@ struct Inner {
     run_ended: watch::Sender<bool>,
     shutdown: Notify,
     shutdown_chores: Notify,
-    /// What the chores are to sweep, and their bell.
     sweeps: Arc<Sweeps>,
+    /// Rings when a replay job was started.
+    jobs: Notify,
 }
 
 impl Ringback {
@@ -110,7 +111,8 @@ impl Ringback {
                 run_ended: watch::Sender::new(true),
                 shutdown: Notify::new(),
                 shutdown_chores: Notify::new(),
-                sweeps: Arc::default(),
+                sweeps: Arc::new(Sweeps::default()),
+                jobs: Notify::new(),
             }),
         };
         ringback.read_directory().await?;

@@ -11,7 +11,7 @@ use crate::delivery::{DeliveryId, Lane};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId, JobId, MessageId};
 use crate::invalid::Invalid;
-use crate::store::{DeadQuery, Put, RecordKind, Replayed};
+use crate::store::{DeadQuery, MAX_PAGE, Put, RecordKind, Replayed};
 use crate::time::Timestamp;
 
 use super::{Ringback, records};
@@ -153,7 +153,7 @@ impl Ringback {
         if !self.inner.store.put(vec![put(&job, 0)]).await? {
             return Err(Error::Conflict("a job with this id exists; try again"));
         }
-        self.inner.sweeps.bell.notify_one();
+        self.inner.jobs.notify_one();
         Ok(job)
     }
 
@@ -173,7 +173,7 @@ impl Ringback {
         let mut jobs = Vec::new();
         let mut after = None;
         loop {
-            let page = self.inner.store.list(RecordKind::ReplayJob, None, after, 500).await?;
+            let page = self.inner.store.list(RecordKind::ReplayJob, None, after, MAX_PAGE).await?;
             let Some(last) = page.last() else { return Ok(jobs) };
             after = Some(last.key.key.clone());
             jobs.extend(page.iter().filter_map(|record| serde_json::from_slice(&record.value).ok()));

@@ -8,8 +8,8 @@
 //!
 //! Invariants: permits are taken before a claim and cover the POST only; no more is claimed than permits
 //! were taken for; every claimed lease is attempted and every attempt is settled, once; one settlement batch is
-//! under way at a time, so a slow disk makes larger batches and not more work; what waits to be settled has
-//! a bound, and no claim is made beyond it.
+//! under way at a time and has a bound, so a slow disk makes larger batches and not more work, and no send waits
+//! behind a long one; what waits to be settled has a bound, and no claim is made beyond it.
 
 #[cfg(test)]
 mod simulator;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::Attempt;
-use crate::delivery::{self, CancelReason, Lane, Outcome, State};
-use crate::directory::Destination;
+use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind};
+use crate::directory::{Destination, Directory};
 use crate::health::Health;
 use crate::id::ApplicationId;
 use crate::store::{self, DueLanes, Lease, Settled, Settlement};
@@ -41,6 +41,8 @@ pub(crate) struct Caps {
 
 /// How many due lanes one look lists.
 const LOOK: usize = 1024;
+/// How many attempts one settlement batch ends at most. Sends wait behind a batch, so a larger one makes them slow.
+const SETTLE: usize = 250;
 /// How long the plan waits after a failed write or claim.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long a lease outlives its attempt's time limit.
@@ -147,7 +149,9 @@ impl Plan {
 
     /// When the plan wants to be woken with [`Event::Rang`], if nothing else happens before.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        let look_at = self.look_at.filter(|_| !self.draining);
+        // While no look can be made, whatever makes one possible again also makes it.
+        let can_look = !self.draining && !self.looking && self.settle_at.is_none() && self.free() > 0;
+        let look_at = self.look_at.filter(|_| can_look);
         [look_at, self.settle_at].into_iter().flatten().min()
     }
 
@@ -359,7 +363,10 @@ impl Plan {
         let batch = match again {
             Some(batch) => batch,
             None if self.unsettled.is_empty() => return,
-            None => Arc::new(std::mem::take(&mut self.unsettled)),
+            None => {
+                let batch = self.unsettled.len().min(SETTLE);
+                Arc::new(self.unsettled.drain(..batch).collect())
+            }
         };
         self.settling = Some(Arc::clone(&batch));
         commands.push(Command::Settle(batch));
@@ -380,6 +387,14 @@ impl Plan {
         }
         self.look(None, now, commands);
     }
+}
+
+/// Lanes that were closed while the retries just settled were on their way to the store: what waits there has
+/// missed the sweep that came with the closing.
+pub(crate) fn stragglers(batch: &[Settlement], directory: &Directory) -> BTreeMap<Lane, CancelReason> {
+    let waiting = batch.iter().filter(|settlement| settlement.state.kind() == StateKind::Waiting);
+    let lanes = waiting.map(|settlement| settlement.lease.delivery.lane);
+    lanes.filter_map(|lane| Some((lane, directory.open(lane).err()?))).collect()
 }
 
 /// The lanes of one application, in turns.

@@ -108,7 +108,7 @@ impl Lanes {
     }
 
     /// Lanes whose windows are to be filled. Each is named once, until it has been filled.
-    pub(super) fn to_fill(&mut self) -> Vec<Lane> {
+    pub(super) fn take_hungry(&mut self) -> Vec<Lane> {
         let hungry = std::mem::take(&mut self.hungry);
         let mut lanes: Vec<Lane> = hungry.into_iter().collect();
         lanes.retain(|lane| self.lanes.get_mut(lane).is_some_and(|of| !std::mem::replace(&mut of.filling, true)));
@@ -399,8 +399,8 @@ mod tests {
             lanes.insert(lane(1), (at(0), sequence), entry());
         }
         assert_eq!(claim(&mut lanes, 0, lane(1), usize::MAX >> 1), WINDOW);
-        assert_eq!(lanes.to_fill(), [lane(1)]);
-        assert!(lanes.to_fill().is_empty(), "it is asked for once");
+        assert_eq!(lanes.take_hungry(), [lane(1)]);
+        assert!(lanes.take_hungry().is_empty(), "it is asked for once");
         let rows = (0..total).map(|sequence| ((at(0), sequence), entry())).collect();
         lanes.filled(lane(1), rows, true);
         assert_eq!(claim(&mut lanes, 0, lane(1), 100), 10);

@@ -173,7 +173,7 @@ impl SledStore {
 
     /// Asks the writer to fill the windows that run low. A full channel is asked again at the next claim.
     fn ask_to_fill(&self) {
-        let lanes = self.shared.lanes().to_fill();
+        let lanes = self.shared.lanes().take_hungry();
         for lane in lanes {
             if self.requests.try_send(Request::Fill(lane)).is_err() {
                 self.shared.lanes().not_filled(lane);

@@ -308,6 +308,7 @@ impl Look<'_> {
             start = keys::record(&RecordKey { kind, application, key: after });
             start.push(0);
         }
+        let limit = limit.clamp(1, MAX_PAGE);
         let mut records = Vec::new();
         for item in self.tree.range(start..end) {
             if records.len() == limit {

@@ -108,13 +108,11 @@ impl Writer {
             let Some(first) = requests.blocking_recv() else { break };
             let mut next = Some(first);
             while let Some(request) = next {
-                match request {
-                    Request::Close(reply) => {
-                        closing = Some(reply);
-                        break;
-                    }
-                    request => self.serve(request),
+                if let Request::Close(reply) = request {
+                    closing = Some(reply);
+                    break;
                 }
+                self.serve(request);
                 if self.commit.is_full() || self.database.is_none() {
                     break;
                 }
