@@ -74,7 +74,9 @@ pub(crate) struct Sweeps {
 }
 
 impl Sweeps {
-    pub(crate) fn note(&self, lane: Lane, reason: CancelReason) {
+    /// Notes a lane if it is closed.
+    pub(crate) fn note(&self, lane: Lane, open: Result<(), CancelReason>) {
+        let Err(reason) = open else { return };
         self.lanes.lock().expect(UNPOISONED).insert(lane, reason);
         self.bell.notify_one();
     }
@@ -107,9 +109,9 @@ impl Directory {
         self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
     }
 
-    /// Why a lane takes no attempts; `None` if it does. One that is not known (any more) was deleted.
-    pub(crate) fn closed(&self, lane: Lane) -> Option<CancelReason> {
-        self.destination(lane).map_or(Some(CancelReason::EndpointDeleted), |destination| destination.open().err())
+    /// Whether attempts may start in a lane. One that is not known belonged to an application that was deleted.
+    pub(crate) fn open(&self, lane: Lane) -> Result<(), CancelReason> {
+        self.destination(lane).map_or(Err(CancelReason::EndpointDeleted), |destination| destination.open())
     }
 
     pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {
@@ -125,15 +127,21 @@ impl Directory {
         tenants
     }
 
-    /// Shows a tenant as it is now, unless a later state is shown already.
-    pub(crate) fn show(&self, tenant: Tenant) {
+    /// Shows a tenant as it is now. The application and its endpoints have versions of their own: of each, a later
+    /// state that is shown already stays.
+    pub(crate) fn show(&self, mut tenant: Tenant) {
         let mut tenants = self.tenants.write().expect(UNPOISONED);
-        let later = tenants
-            .get(&tenant.application.id)
-            .is_some_and(|shown| (shown.list_version, shown.version) > (tenant.list_version, tenant.version));
-        if !later {
-            tenants.insert(tenant.application.id, Arc::new(tenant));
+        if let Some(shown) = tenants.get(&tenant.application.id) {
+            if shown.version > tenant.version {
+                tenant.application = shown.application.clone();
+                tenant.version = shown.version;
+            }
+            if shown.list_version > tenant.list_version {
+                tenant.endpoints = shown.endpoints.clone();
+                tenant.list_version = shown.list_version;
+            }
         }
+        tenants.insert(tenant.application.id, Arc::new(tenant));
     }
 
     pub(crate) fn forget(&self, id: ApplicationId) {

@@ -48,7 +48,7 @@ pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destina
         }
     });
     let ended_at = parts.clock.now();
-    let open = parts.directory.closed(destination.lane()).map_or(Ok(()), Err);
+    let open = parts.directory.open(destination.lane());
     Box::new(Attempted { lease, destination, attempt, ended_at, draw: crate::random::draw(), open })
 }
 

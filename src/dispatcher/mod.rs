@@ -145,7 +145,7 @@ impl Dispatcher {
                     self.publish(settlement, *settled);
                 }
                 for (lane, reason) in stragglers(&batch, &self.parts.directory) {
-                    self.parts.sweeps.note(lane, reason);
+                    self.parts.sweeps.note(lane, Err(reason));
                 }
             }
             Err(error) => tracing::warn!(%error, settlements = batch.len(), "settlements wait for the store"),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::application::{Application, NewApplication};
 use crate::delivery::{CancelReason, Lane};
 use crate::directory::{Destination, Tenant};
-use crate::endpoint::{Endpoint, EndpointStatus};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
 use crate::store::{MAX_PAGE, Put, Record, RecordKind};
@@ -116,11 +115,14 @@ impl Ringback {
         for endpoint in endpoints {
             self.delete_endpoint(id, endpoint).await?;
         }
-        // Now, and not by the chores: after a restart nobody would know of these lanes.
-        self.sweep().await?;
         let tenant = self.tenant(id)?;
-        let mut batch =
-            vec![Put { key: records::application_key(id), expected: tenant.version, active: true, value: None }];
+        // Its record stays, inactive: what still waits after a restart is found by it.
+        let mut batch = vec![Put {
+            key: records::application_key(id),
+            expected: tenant.version,
+            active: false,
+            value: Some(records::application_to(&tenant.application)),
+        }];
         if let Some(uid) = &tenant.application.uid {
             batch.push(Put { key: records::application_uid_key(uid), expected: 1, active: true, value: None });
         }
@@ -140,9 +142,19 @@ impl Ringback {
         for record in self.all_records(RecordKind::Application, None).await? {
             let Ok(id) = record.key.key.as_slice().try_into().map(ApplicationId::from_bytes) else { continue };
             match records::application_from(id, &record.value) {
+                Some(_) if !record.active => self.note_deleted(id).await?,
                 Some(application) => self.read_tenant(application, record.version).await?,
                 None => tracing::error!(application = %id, "an application's record cannot be read; it is left out"),
             }
+        }
+        Ok(())
+    }
+
+    /// Has the chores cancel what waits for the endpoints of a deleted application.
+    async fn note_deleted(&self, application: ApplicationId) -> Result<(), Error> {
+        for record in self.all_records(RecordKind::Endpoint, Some(application)).await? {
+            let Ok(endpoint) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
+            self.inner.sweeps.note(Lane { application, endpoint }, Err(CancelReason::EndpointDeleted));
         }
         Ok(())
     }
@@ -157,16 +169,18 @@ impl Ringback {
             let Ok(endpoint_id) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
             let endpoint = records::endpoint_from(id, endpoint_id, &record.value);
             match endpoint.map(|endpoint| Destination::new(endpoint, record.version)) {
-                Some(Ok(destination)) => {
-                    self.sweep_if_closed(&destination.endpoint);
-                    endpoints.insert(endpoint_id, Arc::new(destination));
-                }
+                Some(Ok(destination)) => drop(endpoints.insert(endpoint_id, Arc::new(destination))),
                 Some(Err(problem)) => tracing::error!(endpoint = %endpoint_id, %problem, "an endpoint cannot be used"),
                 None => tracing::error!(endpoint = %endpoint_id, "an endpoint's record cannot be read; it is left out"),
             }
         }
         let list_version = list.map_or(0, |record| record.version);
+        let destinations: Vec<_> = endpoints.values().cloned().collect();
         self.inner.directory.show(Tenant { application, version, list_version, endpoints });
+        // Only now: a sweep looks at what is shown.
+        for destination in destinations {
+            self.inner.sweeps.note(destination.lane(), destination.open());
+        }
         Ok(())
     }
 
@@ -181,17 +195,6 @@ impl Ringback {
                 return Ok(all);
             }
         }
-    }
-
-    /// Has the chores cancel what waits for an endpoint that takes nothing.
-    pub(super) fn sweep_if_closed(&self, endpoint: &Endpoint) {
-        let reason = match endpoint.status {
-            EndpointStatus::Enabled => return,
-            EndpointStatus::Disabled { .. } => CancelReason::EndpointDisabled,
-            EndpointStatus::Deleted { .. } => CancelReason::EndpointDeleted,
-        };
-        let lane = Lane { application: endpoint.application, endpoint: endpoint.id };
-        self.inner.sweeps.note(lane, reason);
     }
 }
 

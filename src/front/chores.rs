@@ -62,7 +62,7 @@ impl Ringback {
     }
 
     /// Cancels what waits for endpoints that were closed.
-    pub(super) async fn sweep(&self) -> Result<(), Error> {
+    async fn sweep(&self) -> Result<(), Error> {
         while let Some((lane, reason)) = self.inner.sweeps.take() {
             if let Err(error) = self.sweep_lane(lane, reason).await {
                 self.inner.sweeps.put_back(lane, reason);
@@ -74,7 +74,7 @@ impl Ringback {
 
     async fn sweep_lane(&self, lane: Lane, reason: CancelReason) -> Result<(), Error> {
         // Each time anew: it may have been enabled again.
-        while self.inner.directory.closed(lane).is_some() {
+        while self.inner.directory.open(lane).is_err() {
             let what = Cancel::Lane { lane, limit: BITE };
             if self.inner.store.cancel(what, reason, self.now()).await? < BITE {
                 break;

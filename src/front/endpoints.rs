@@ -262,11 +262,12 @@ impl Ringback {
 
     fn show_endpoint(&self, tenant: &Tenant, endpoint: Endpoint, version: u64) -> Result<(), Error> {
         let mut endpoints: BTreeMap<EndpointId, Arc<Destination>> = tenant.endpoints.clone();
-        let destination = Destination::new(endpoint, version)?;
-        self.sweep_if_closed(&destination.endpoint);
-        endpoints.insert(destination.endpoint.id, Arc::new(destination));
+        let destination = Arc::new(Destination::new(endpoint, version)?);
+        endpoints.insert(destination.endpoint.id, Arc::clone(&destination));
         let list_version = tenant.list_version + 1;
         self.inner.directory.show(Tenant { endpoints, list_version, ..tenant.clone() });
+        // Only now: a sweep looks at what is shown.
+        self.inner.sweeps.note(destination.lane(), destination.open());
         Ok(())
     }
 }

@@ -100,9 +100,12 @@ impl Ringback {
         }
         let id = DeliveryId { lane: Lane { application, endpoint }, message };
         let replayed = self.inner.store.replay(vec![id], self.now(), None).await?;
-        self.sweep_if_closed_now(id.lane);
+
         match replayed.and_then(|results| results.first().copied()) {
-            Some(Replayed::Reopened | Replayed::Hastened) => Ok(()),
+            Some(Replayed::Reopened | Replayed::Hastened) => {
+                self.note_if_closed(id.lane);
+                Ok(())
+            }
             Some(Replayed::InFlight) => Err(Error::Conflict("an attempt is on its way; try again")),
             Some(Replayed::NotFound) | None => Err(Error::NotFound("delivery")),
         }
@@ -235,15 +238,13 @@ impl Ringback {
         // The record moves in the same write as the rounds that it counts. If it was stopped meanwhile, nothing is done.
         let lanes: BTreeSet<Lane> = batch.iter().map(|id| id.lane).collect();
         let done = self.inner.store.replay(batch, now, Some(put(&job, version))).await?;
-        lanes.into_iter().for_each(|lane| self.sweep_if_closed_now(lane));
+        lanes.into_iter().for_each(|lane| self.note_if_closed(lane));
         Ok(done.map(|_| job))
     }
 
-    /// A lane may have been closed, and swept, while a round in it was being opened.
-    fn sweep_if_closed_now(&self, lane: Lane) {
-        if let Some(reason) = self.inner.directory.closed(lane) {
-            self.inner.sweeps.note(lane, reason);
-        }
+    /// An endpoint that was closed while something was replayed to it has something waiting again.
+    fn note_if_closed(&self, lane: Lane) {
+        self.inner.sweeps.note(lane, self.inner.directory.open(lane));
     }
 
     async fn stored_job(&self, id: JobId) -> Result<(ReplayJob, u64), Error> {

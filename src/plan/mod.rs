@@ -13,6 +13,8 @@
 
 #[cfg(test)]
 mod simulator;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -119,6 +121,10 @@ pub(crate) struct Plan {
     /// Whose turn it was last: rounds go on after it.
     last_application: Option<ApplicationId>,
     last_lane: HashMap<ApplicationId, Lane>,
+    /// Where the next look starts, if there are more due lanes than one look lists; and whether the looks since the
+    /// last event have come round to the first lane.
+    cursor: Option<Lane>,
+    came_round: bool,
     unsettled: Vec<Settlement>,
     settling: Option<Arc<Vec<Settlement>>>,
     /// When to look again, and when to write again after a failure.
@@ -140,6 +146,8 @@ impl Plan {
             wanted: BTreeMap::new(),
             last_application: None,
             last_lane: HashMap::new(),
+            cursor: None,
+            came_round: false,
             unsettled: Vec::new(),
             settling: None,
             look_at: None,
@@ -167,14 +175,14 @@ impl Plan {
     pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
-            Event::Rang => self.look(None, now, &mut commands),
+            Event::Rang => self.look_afresh(now, &mut commands),
             Event::Looked { lanes, more, next_due } => self.looked(lanes, more, next_due, now, &mut commands),
             Event::Claimed(leases) => self.claimed(leases, now, &mut commands),
             Event::StoreFailed => self.store_failed(now),
             Event::StoreClosed => self.store_closed(now),
             Event::Attempted(ended) => {
                 self.attempted(*ended);
-                self.look(None, now, &mut commands);
+                self.look_afresh(now, &mut commands);
             }
             Event::Settled(result) => self.settled(result, now, &mut commands),
             Event::Shutdown => self.draining = true,
@@ -199,7 +207,13 @@ impl Plan {
         self.caps.in_flight.saturating_sub(self.in_flight).min(by_settling)
     }
 
-    fn look(&mut self, after: Option<Lane>, now: Timestamp, commands: &mut Vec<Command>) {
+    /// A look at all lanes, starting where the last one left off.
+    fn look_afresh(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        self.came_round = self.cursor.is_none();
+        self.look(now, commands);
+    }
+
+    fn look(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         if self.looking {
             self.rang = true;
             return;
@@ -209,7 +223,7 @@ impl Plan {
         }
         self.looking = true;
         self.look_at = None;
-        commands.push(Command::Look { after, limit: LOOK });
+        commands.push(Command::Look { after: self.cursor, limit: LOOK });
     }
 
     fn looked(
@@ -225,13 +239,15 @@ impl Plan {
         if self.draining {
             return;
         }
-        let last = lanes.last().map(|(lane, _)| *lane);
+        self.cursor = lanes.last().map(|(lane, _)| *lane).filter(|_| more);
         let timeout = self.grant(lanes);
         if self.wanted.is_empty() {
             if more {
-                self.look(last, now, commands);
+                self.look(now, commands);
+            } else if !std::mem::replace(&mut self.came_round, true) {
+                self.look(now, commands);
             } else if std::mem::take(&mut self.rang) {
-                self.look(None, now, commands);
+                self.look_afresh(now, commands);
             }
             return;
         }
@@ -325,7 +341,7 @@ impl Plan {
             self.return_permits(lane, &destination.origin, permits);
         }
         if any || std::mem::take(&mut self.rang) {
-            self.look(None, now, commands);
+            self.look_afresh(now, commands);
         }
     }
 
@@ -391,7 +407,7 @@ impl Plan {
             // The write is repeated, not the POST.
             Err(_) => self.settle_at = Some(now + AFTER_FAILURE),
         }
-        self.look(None, now, commands);
+        self.look_afresh(now, commands);
     }
 }
 
@@ -400,7 +416,7 @@ impl Plan {
 pub(crate) fn stragglers(batch: &[Settlement], directory: &Directory) -> BTreeMap<Lane, CancelReason> {
     let waiting = batch.iter().filter(|settlement| settlement.state.kind() == StateKind::Waiting);
     let lanes = waiting.map(|settlement| settlement.lease.delivery.lane);
-    lanes.filter_map(|lane| Some((lane, directory.closed(lane)?))).collect()
+    lanes.filter_map(|lane| Some((lane, directory.open(lane).err()?))).collect()
 }
 
 /// The lanes of one application, in turns.

@@ -38,7 +38,7 @@ pub fn run(ringback: &Ringback) -> tokio::task::JoinHandle<()> {
 /// Waits until a condition holds.
 #[allow(dead_code, reason = "not every suite needs it")]
 pub async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    for _ in 0..6000 {
+    for _ in 0..1500 {
         if condition().await {
             return;
         }

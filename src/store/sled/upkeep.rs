@@ -364,8 +364,14 @@ impl Writer {
         let copy = rows::seal_raw(&aside, &value);
         self.commit.put(aside, copy);
         if let Some((lane, place)) = keys::read_waiting(&key) {
-            self.ended(0);
             self.effects.push(Effect::Remove(lane, place));
+            match message_of_sequence(tree, lane, place.1)? {
+                Some((message, bytes)) => {
+                    self.ended(bytes);
+                    self.bury(DeliveryId { lane, message });
+                }
+                None => self.ended(0),
+            }
         }
         match keys::read_delivery(&key) {
             // It would look as if it had never been attempted: it is a dead letter, unless it waits.
@@ -392,6 +398,18 @@ impl Writer {
         let value = rows::seal_raw(&key, &[]);
         self.commit.put(key, value);
     }
+}
+
+/// The message with this sequence in a lane's application, and its length: a slow search, for a damaged row alone.
+fn message_of_sequence(tree: &sled::Tree, lane: Lane, sequence: u64) -> io::Result<Option<(MessageId, u32)>> {
+    for item in tree.scan_prefix(keys::messages(lane.application)) {
+        let (key, value) = item?;
+        let (Some(id), Ok(message)) = (keys::read_message(&key), MessageRow::unseal(&key, &value)) else { continue };
+        if message.row.sequence == sequence && message.row.to.contains(&lane.endpoint.to_bytes()) {
+            return Ok(Some((id, message.row.length)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a delivery has a waiting row, wherever in its lane.
