@@ -242,9 +242,7 @@ impl Plan {
         self.cursor = lanes.last().map(|(lane, _)| *lane).filter(|_| more);
         let timeout = self.grant(lanes);
         if self.wanted.is_empty() {
-            if more {
-                self.look(now, commands);
-            } else if !std::mem::replace(&mut self.came_round, true) {
+            if more || !std::mem::replace(&mut self.came_round, true) {
                 self.look(now, commands);
             } else if std::mem::take(&mut self.rang) {
                 self.look_afresh(now, commands);
