@@ -101,12 +101,14 @@ impl SmallDisk {
         }
     }
 
-    /// Leaves no room at all.
-    fn fill(&self) {
+    /// Leaves this much room.
+    fn fill(&self, leave: u64) {
         let mut file = fs::OpenOptions::new().create(true).append(true).open(self.0.join("filler")).unwrap();
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - leave).unwrap();
     }
 
     fn empty(&self) {
@@ -164,10 +166,10 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over_without
     let app = ringback.create_application(ringback::NewApplication::named("Acme")).await.unwrap().id;
     let endpoint = ringback.create_endpoint(app, quick(&receiver.url)).await.unwrap().id;
     let running = run(&ringback);
-    disk.fill();
+    disk.fill(3 << 20);
     let (accepted, error) = send_until_refused(&ringback, app).await;
     assert!(matches!(error, Error::Storage(StoreError::Unavailable(_)) | Error::Overloaded(_)), "{error:?}");
-    println!("{} were accepted before the disk failed", accepted.len());
+    assert!(accepted.len() > 20, "{} were accepted before the disk failed", accepted.len());
     assert!(ringback.health().await.unwrap().failed.is_some());
     let refused = ringback.send(app, NewMessage::bytes("e", "{}")).await.unwrap_err();
     assert!(matches!(refused, Error::Storage(StoreError::Unavailable(_))), "{refused:?}");
