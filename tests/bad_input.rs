@@ -371,8 +371,8 @@ async fn a_secret_is_in_no_output() {
     let logger = captured.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || logger.clone());
-    // For this thread: with the runtime of one thread, all but the store's own are on it.
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    // For the whole process: the store's own threads are on it, too, and so are the other tests.
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let mut world = World::running().await;
     let receiver = Receiver::answering(500).await;
     let mut shown = Vec::new();

@@ -103,7 +103,7 @@ async fn an_endpoint_that_times_out_again_and_again_is_held_to_four_requests_unt
     until(async || world.ringback.health().await.unwrap().leased == 4).await;
     assert_eq!(back.count(), 4);
     gate.add_permits(1);
-    back.wait_for(23).await;
+    back.wait_for(21).await;
     gate.add_permits(100);
     world.all_ended(&sent).await;
 }

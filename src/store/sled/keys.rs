@@ -93,6 +93,10 @@ pub(super) fn delivery(id: DeliveryId) -> Key {
     key(id.lane.application, DELIVERY, &[&id.lane.endpoint.to_bytes(), &id.message.to_bytes()])
 }
 
+pub(super) fn deliveries(of: Lane) -> Key {
+    key(of.application, DELIVERY, &[&of.endpoint.to_bytes()])
+}
+
 /// The delivery of a `D` key.
 pub(super) fn read_delivery(key: &[u8]) -> Option<DeliveryId> {
     if key.len() != 49 || key[16] != DELIVERY {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::time::Duration;
 
 use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
@@ -12,7 +13,7 @@ use crate::time::Timestamp;
 use super::database::next_application;
 use super::keys::{self, Key, Place};
 use super::lanes::Entry;
-use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, WaitingRow};
+use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
 use super::writer::{Effect, Writer};
 
 /// A delivery as the disk has it.
@@ -365,13 +366,12 @@ impl Writer {
         self.commit.put(aside, copy);
         if let Some((lane, place)) = keys::read_waiting(&key) {
             self.effects.push(Effect::Remove(lane, place));
-            match message_of_sequence(tree, lane, place.1)? {
-                Some((message, bytes)) => {
-                    self.ended(bytes);
-                    self.bury(DeliveryId { lane, message });
-                }
-                None => self.ended(0),
+            if let Some(entry) = waits_at(tree, lane, place)? {
+                self.mend(lane, place, entry);
+                self.finish();
+                return Ok(());
             }
+            self.ended(0);
         }
         match keys::read_delivery(&key) {
             // It would look as if it had never been attempted: it is a dead letter, unless it waits.
@@ -380,6 +380,16 @@ impl Writer {
         }
         self.finish();
         Ok(())
+    }
+
+    /// Writes a waiting row anew.
+    fn mend(&mut self, lane: Lane, place: Place, entry: Entry) {
+        let leased = self.shared.lanes().leased_places(lane).contains(&place);
+        self.wait(lane, place, entry);
+        if leased {
+            // It is not in its lane's window, and comes back there by its settlement alone.
+            self.effects.pop();
+        }
     }
 
     /// Makes a dead letter of a delivery whose own row is lost.
@@ -400,18 +410,6 @@ impl Writer {
     }
 }
 
-/// The message with this sequence in a lane's application, and its length: a slow search, for a damaged row alone.
-fn message_of_sequence(tree: &sled::Tree, lane: Lane, sequence: u64) -> io::Result<Option<(MessageId, u32)>> {
-    for item in tree.scan_prefix(keys::messages(lane.application)) {
-        let (key, value) = item?;
-        let (Some(id), Ok(message)) = (keys::read_message(&key), MessageRow::unseal(&key, &value)) else { continue };
-        if message.row.sequence == sequence && message.row.to.contains(&lane.endpoint.to_bytes()) {
-            return Ok(Some((id, message.row.length)));
-        }
-    }
-    Ok(None)
-}
-
 /// Whether a delivery has a waiting row, wherever in its lane.
 fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
     for item in tree.scan_prefix(keys::lane(id.lane)) {
@@ -421,6 +419,33 @@ fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// What the damaged row of a place in a lane said, by the message (if it was never attempted) or else by the
+/// delivery's own row.
+fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<Entry>> {
+    let entry = |message_id, progress, bytes| Some(Entry { message_id, progress, bytes, message: None, lost: None });
+    let accepted = |time| keys::message(lane.application, MessageId::from_parts(time, 0));
+    for item in tree.range(accepted(place.0)..accepted(place.0 + Duration::from_millis(1))) {
+        let (key, value) = item?;
+        let (Some(id), Ok(StoredMessage { row, .. })) = (keys::read_message(&key), MessageRow::unseal(&key, &value))
+        else {
+            continue;
+        };
+        if row.place() == place && row.to.contains(&lane.endpoint.to_bytes()) {
+            return Ok(entry(id, Progress::new(place.0), row.length));
+        }
+    }
+    for item in tree.scan_prefix(keys::deliveries(lane)) {
+        let (key, value) = item?;
+        let (Some(id), Ok(row)) = (keys::read_delivery(&key), rows::unseal::<DeliveryRow>(&key, &value)) else {
+            continue;
+        };
+        if row.state == (StateRow::Waiting { due: place.0.as_millis() }) && row.sequence == place.1 {
+            return Ok(entry(id.message, row.progress.into(), row.bytes));
+        }
+    }
+    Ok(None)
 }
 
 struct MessageOf {

@@ -1,0 +1,243 @@
+//! Damaged records: the rest goes on, the damage is counted, nothing panics.
+
+use std::path::Path;
+
+use ringback::{DeadReason, Error, MessageId, NewApplication, NewMessage, State, StateKind};
+
+use crate::support::{Behaviour, Receiver, World, quick, retries, until};
+
+/// The tags of rows, as `src/store/sled/keys.rs` has them, behind 16 bytes of the application.
+const TAG: usize = 16;
+
+/// Opens the tree of a closed store.
+fn tree(folder: &Path) -> sled::Db {
+    for _ in 0..200 {
+        let config = sled::Config::new().path(folder.join("sled")).segment_size(4 << 20).use_compression(false);
+        match config.open() {
+            Ok(db) => return db,
+            // The lock of the one that was closed is let go of on a thread of its own.
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    }
+    panic!("the tree cannot be opened");
+}
+
+/// How a value is spoiled.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    FlipLast,
+    FlipFirst,
+    CutOff,
+    Empty,
+}
+
+impl Harm {
+    fn to(self, value: &[u8]) -> Vec<u8> {
+        let mut value = value.to_vec();
+        match self {
+            Harm::FlipLast => *value.last_mut().unwrap() ^= 1,
+            Harm::FlipFirst => value[0] ^= 0x80,
+            Harm::CutOff => value.truncate(value.len() / 2),
+            Harm::Empty => value.clear(),
+        }
+        value
+    }
+}
+
+/// Spoils the rows whose key fits; gives how many.
+async fn spoil(world: &mut World, harm: Harm, fits: impl Fn(&[u8]) -> bool) -> usize {
+    world.stop().await;
+    let db = tree(&world.config.path);
+    let mut spoilt = 0;
+    for item in db.iter() {
+        let (key, value) = item.unwrap();
+        if fits(&key) {
+            db.insert(key, harm.to(&value)).unwrap();
+            spoilt += 1;
+        }
+    }
+    db.flush().unwrap();
+    drop(db);
+    world.reopen().await;
+    spoilt
+}
+
+fn of_message(tag: u8, message: MessageId) -> impl Fn(&[u8]) -> bool {
+    move |key: &[u8]| key.get(TAG) == Some(&tag) && key.ends_with(&message.to_bytes())
+}
+
+async fn damaged(world: &World) -> u64 {
+    world.ringback.health().await.unwrap().damaged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_message_is_not_sent_and_the_others_are() {
+    let mut world = World::open().await;
+    let receiver = Receiver::answering(200).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let sent = world.send_many(5).await;
+    assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', sent[2])).await, 1);
+    world.run();
+    until(async || world.ringback.health().await.unwrap().open == 0).await;
+    let rest: Vec<MessageId> = sent.iter().filter(|id| **id != sent[2]).copied().collect();
+    for message in &rest {
+        assert_eq!(world.state(*message).await.kind(), StateKind::Delivered);
+    }
+    assert_eq!((receiver.count(), damaged(&world).await), (4, 1));
+    assert_eq!(world.dead().await.iter().map(|id| id.message).collect::<Vec<_>>(), [sent[2]]);
+    let lost = world.ringback.message(world.app, sent[2]).await;
+    assert_eq!(lost.unwrap_err(), Error::NotFound("message"));
+    world.reopen().await;
+    let warnings = world.ringback.health().await.unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("set aside")), "{warnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_part_of_a_large_payload_is_not_sent() {
+    let mut world = World::open().await;
+    let receiver = Receiver::answering(200).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let large = world.send("e", &format!("\"{}\"", "x".repeat(100_000))).await;
+    let small = world.send("e", "{}").await;
+    let second = |key: &[u8]| key.get(TAG) == Some(&b'P') && key.ends_with(&[0, 1]);
+    assert_eq!(spoil(&mut world, Harm::FlipLast, second).await, 1);
+    world.run();
+    assert_eq!(world.ended(small).await.kind(), StateKind::Delivered);
+    until(async || world.ringback.health().await.unwrap().open == 0).await;
+    assert_eq!((receiver.count(), damaged(&world).await), (1, 1));
+    assert!(matches!(world.state(large).await, State::Dead { reason: DeadReason::Damaged, .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_whose_state_is_lost_is_a_dead_letter_and_can_be_replayed() {
+    let mut world = World::running().await;
+    let receiver = Receiver::answering(200).await;
+    let endpoint = world.endpoint(quick(&receiver.url)).await.id;
+    let sent = world.send_many(3).await;
+    world.all_ended(&sent).await;
+    assert_eq!(spoil(&mut world, Harm::CutOff, of_message(b'D', sent[1])).await, 1);
+    world.run();
+    world.deliveries(sent[1]).await;
+    until(async || matches!(world.state(sent[1]).await, State::Dead { reason: DeadReason::Damaged, .. })).await;
+    assert_eq!((damaged(&world).await, receiver.count()), (1, 3), "it is not sent again by itself");
+    for message in [sent[0], sent[2]] {
+        assert_eq!(world.state(message).await.kind(), StateKind::Delivered);
+    }
+    world.ringback.replay(world.app, sent[1], endpoint).await.unwrap();
+    assert_eq!(world.ended(sent[1]).await.kind(), StateKind::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_attempt_is_left_out_of_the_log() {
+    let mut world = World::running().await;
+    let receiver = Receiver::answering(500).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let sent = world.send("e", "{}").await;
+    world.ended(sent).await;
+    let second = world.attempts(sent).await[1].id;
+    let fits = |key: &[u8]| key.get(TAG) == Some(&b'A') && key.ends_with(&second.to_bytes());
+    assert_eq!(spoil(&mut world, Harm::FlipFirst, fits).await, 1);
+    for _ in 0..2 {
+        let numbers: Vec<u32> = world.attempts(sent).await.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, [1, 3]);
+    }
+    assert_eq!((damaged(&world).await, world.state(sent).await.kind()), (1, StateKind::Dead));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_counters_are_counted_anew() {
+    let mut world = World::open().await;
+    let receiver = Receiver::answering(200).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let sent = world.send_many(4).await;
+    let before = world.ringback.health().await.unwrap();
+    assert_eq!(spoil(&mut world, Harm::FlipLast, |key| key.get(TAG) == Some(&b'C')).await, 1);
+    let after = world.ringback.health().await.unwrap();
+    assert_eq!((after.open, after.open_bytes), (before.open, before.open_bytes));
+    assert!(after.warnings.iter().any(|warning| warning.contains("counters")), "{:?}", after.warnings);
+    world.run();
+    world.all_ended(&sent).await;
+    let later = world.send("e", "{}").await;
+    assert_eq!(world.ended(later).await.kind(), StateKind::Delivered);
+    assert_eq!(receiver.count(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_endpoint_or_application_costs_the_others_nothing() {
+    let mut world = World::open().await;
+    let receiver = Receiver::answering(200).await;
+    let lost = world.endpoint(quick(&receiver.url)).await.id;
+    world.endpoint(quick(&receiver.url)).await;
+    let other = world.ringback.create_application(NewApplication::named("Other")).await.unwrap().id;
+    let before = world.send("e", "{}").await;
+    let endpoint = |key: &[u8]| key.get(TAG) == Some(&b'R') && key.ends_with(&lost.to_bytes());
+    assert_eq!(spoil(&mut world, Harm::FlipLast, endpoint).await, 1);
+    world.run();
+    let after = world.send("e", "{}").await;
+    assert_eq!(world.ended(after).await.kind(), StateKind::Delivered);
+    until(async || world.deliveries(before).await[1].state.kind() == StateKind::Delivered).await;
+    assert_eq!(world.ringback.endpoint(world.app, lost).unwrap_err(), Error::NotFound("endpoint"));
+    let application = |key: &[u8]| key.get(TAG) == Some(&b'R') && key.ends_with(&other.to_bytes());
+    assert_eq!(spoil(&mut world, Harm::FlipLast, application).await, 1);
+    world.run();
+    assert_eq!(world.ringback.application(other).unwrap_err(), Error::NotFound("application"));
+    let after = world.send("e", "{}").await;
+    assert_eq!(world.ended(after).await.kind(), StateKind::Delivered);
+    assert!(damaged(&world).await >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_damage_of_any_row_stops_the_rest() {
+    for (tag, harm) in b"WDAXEIMPQ".iter().zip([Harm::Empty, Harm::CutOff, Harm::FlipFirst].into_iter().cycle()) {
+        let mut world = World::running().await;
+        let receiver =
+            Receiver::start(|request, _| Behaviour::Answer(if request.body == b"0" { 500 } else { 200 })).await;
+        let endpoint = world.endpoint(quick(&receiver.url).retry(retries(&[600_000]))).await.id;
+        let keyed = |payload: &'static str| {
+            NewMessage::bytes("e", payload).event_id(format!("id {payload}")).idempotency_key(format!("key {payload}"))
+        };
+        for payload in ["0", "1", "2"] {
+            world.ringback.send(world.app, keyed(payload)).await.unwrap();
+        }
+        receiver.wait_for(3).await;
+        world.send("e", &"x".repeat(50_000)).await;
+        receiver.wait_for(4).await;
+        spoil(&mut world, harm, |key| key.get(TAG) == Some(tag)).await;
+        world.run();
+        let later = world.send("later", "{}").await;
+        assert_eq!(world.ended(later).await.kind(), StateKind::Delivered, "{}", char::from(*tag));
+        world.message_count().await;
+        let _ = world.ringback.send(world.app, keyed("1")).await;
+        let _ = world.ringback.replay(world.app, later, endpoint).await;
+        world.dead().await;
+        world.ringback.prune().await.unwrap();
+        world.reopen().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_whose_place_in_the_queue_is_damaged_is_made_all_the_same() {
+    let waits = |key: &[u8]| key.get(TAG) == Some(&b'W');
+    let mut world = World::open().await;
+    let receiver = Receiver::start(|_, before| Behaviour::Answer(if before < 3 { 500 } else { 200 })).await;
+    let endpoint = world.endpoint(quick(&receiver.url).retry(retries(&[600_000]))).await.id;
+    let sent = world.send_many(3).await;
+    // Before the first attempt the message says what waits there, later the delivery itself.
+    assert_eq!(spoil(&mut world, Harm::FlipLast, waits).await, 3);
+    world.run();
+    receiver.wait_for(3).await;
+    until(async || world.ringback.health().await.unwrap().leased == 0).await;
+    assert_eq!(damaged(&world).await, 3);
+    assert_eq!(spoil(&mut world, Harm::CutOff, waits).await, 3);
+    world.run();
+    until(async || damaged(&world).await == 3).await;
+    for message in &sent {
+        assert_eq!(world.state(*message).await.kind(), StateKind::Waiting);
+        world.ringback.replay(world.app, *message, endpoint).await.unwrap();
+        assert_eq!(world.ended(*message).await.kind(), StateKind::Delivered);
+        let numbers: Vec<u32> = world.attempts(*message).await.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+    until(async || world.ringback.health().await.unwrap().open == 0).await;
+    assert_eq!(receiver.count(), 6);
+}
