@@ -123,7 +123,7 @@ impl Ringback {
     /// sweeps up after disabled endpoints, runs replay jobs and removes what retention allows.
     ///
     /// Spawn it on the runtime. Dropping the future stops delivering at once; what was on its way is attempted
-    /// again by the next `run` or `open`.
+    /// again after the next `open`, or by the next `run` once its lease has run out (time limit and 60 s).
     ///
     /// # Errors
     /// [`Error::Conflict`] if it runs already.
@@ -158,9 +158,8 @@ impl Ringback {
     /// [`Error::Storage`] if the store could not be closed.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let mut ended = self.inner.run_ended.subscribe();
-        if self.inner.running.load(Ordering::Acquire) {
-            self.inner.shutdown.notify_one();
-        }
+        // Also if nothing runs yet: a `run` that begins at this moment must not miss it.
+        self.inner.shutdown.notify_one();
         // The sender lives in `self`, so this ends only when `run` has.
         let _ = ended.wait_for(|ended| *ended).await;
         Ok(self.inner.store.close().await?)

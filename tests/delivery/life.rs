@@ -190,3 +190,15 @@ async fn a_watcher_sees_every_settled_attempt() {
     let logged = world.attempts(sent).await;
     assert_eq!(logged.iter().collect::<Vec<_>>(), seen.iter().map(|attempt| &**attempt).collect::<Vec<_>>());
 }
+
+/// A program that asks to stop before delivering has begun gets its stop, and its `run` ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_before_delivering_has_begun_ends_it() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let ringback = crate::support::open(dir.path()).await;
+        let running = crate::support::run(&ringback);
+        ringback.shutdown().await.unwrap();
+        running.await.unwrap();
+    }
+}

@@ -184,8 +184,8 @@ fn find_lanes(tree: &sled::Tree, lanes: &mut Lanes) -> sled::Result<()> {
         let end = keys::after_prefix(seek.clone());
         while let Some(item) = tree.range(seek.as_slice()..end.as_slice()).next() {
             let key = item?.0;
-            let Some((lane, _)) = keys::read_waiting(&key) else { break };
-            lanes.found_on_disk(lane);
+            let Some((lane, (due, _))) = keys::read_waiting(&key) else { break };
+            lanes.found_on_disk(lane, due);
             seek = keys::after_prefix(keys::lane(lane));
         }
         let prefix = keys::records(RecordKind::Endpoint, Some(application));

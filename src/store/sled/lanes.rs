@@ -55,6 +55,8 @@ struct LaneWindow {
     filling: bool,
     closed: bool,
     leased: BTreeMap<Place, u64>,
+    /// The due time of the first row on disk, until the window is filled for the first time.
+    on_disk: Option<Timestamp>,
     /// Where the lane stands among the others: the due time of its head.
     position: Option<Timestamp>,
 }
@@ -94,10 +96,12 @@ impl Lanes {
         }
     }
 
-    /// A lane that was found on disk when the store was opened: all of it is to be read yet.
-    pub(super) fn found_on_disk(&mut self, lane: Lane) {
-        self.lanes.insert(lane, LaneWindow::default());
+    /// A lane that was found on disk when the store was opened, and the due time of its first row: all of it is
+    /// to be read yet.
+    pub(super) fn found_on_disk(&mut self, lane: Lane, due: Timestamp) {
+        self.lanes.insert(lane, LaneWindow { on_disk: Some(due), ..Default::default() });
         self.hungry.insert(lane);
+        self.reposition(lane);
     }
 
     pub(super) fn set_closed(&mut self, lane: Lane, closed: bool) {
@@ -144,6 +148,7 @@ impl Lanes {
         let Some(of) = self.lanes.get_mut(&lane) else { return };
         of.filling = false;
         of.complete = all;
+        of.on_disk = None;
         for (place, entry) in rows {
             if !of.leased.contains_key(&place) && !of.window.contains_key(&place) {
                 of.window.insert(place, entry);
@@ -267,7 +272,8 @@ impl Lanes {
     /// Puts a lane where the due time of its head says.
     fn reposition(&mut self, lane: Lane) {
         let Some(of) = self.lanes.get_mut(&lane) else { return };
-        let head = of.window.first_key_value().map(|((due, _), _)| *due).filter(|_| !of.closed);
+        let first = of.window.first_key_value().map(|((due, _), _)| *due);
+        let head = first.or(of.on_disk).filter(|_| !of.closed);
         if head == of.position {
             return;
         }
