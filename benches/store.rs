@@ -58,7 +58,7 @@ struct Figures {
 fn row(what: &str, producers: usize, figures: &Figures, bare: &Figures) -> Row {
     let rate = figures.used.per_second(figures.count);
     vec![
-        ("", text(what)),
+        ("to", text(what)),
         ("producers", whole(producers as f64)),
         ("per second", whole(rate)),
         ("ratio", fine(rate / bare.used.per_second(bare.count))),

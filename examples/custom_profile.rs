@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a program spawns its own tasks")]
 
+#[allow(clippy::unwrap_used, reason = "a helper of the tests")]
 #[path = "../tests/support/receiver.rs"]
 mod receiver;
 

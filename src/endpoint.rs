@@ -15,7 +15,7 @@ use crate::application::{validate_metadata, validate_uid};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
-use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
+use crate::profile::{self, BodyMode, Profile, SecretRule, validate_timeout};
 use crate::retry::RetrySettings;
 use crate::secret::Secret;
 use crate::signature;
@@ -372,30 +372,12 @@ fn parse_url(text: &str) -> Result<Url, Invalid> {
     Ok(url)
 }
 
-/// Header names that belong to the transport, to signatures, or to nobody's tenant.
+/// Beside what nobody may write: the names of signature headers, and the profile's own.
 fn is_reserved(name: &str, profile: &Profile) -> bool {
-    const NAMES: [&str; 14] = [
-        "host",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "connection",
-        "keep-alive",
-        "upgrade",
-        "expect",
-        "forwarded",
-        "cookie",
-        "metadata",
-        "metadata-flavor",
-    ];
-    const PREFIXES: [&str; 6] =
-        ["proxy-", "x-forwarded-", "webhook-", "svix-", "x-aws-ec2-metadata-token", "x-google-metadata"];
-    let name = name.to_ascii_lowercase();
-    NAMES.contains(&name.as_str())
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || profile.signing.headers.iter().any(|header| header.name.eq_ignore_ascii_case(&name))
+    let lower = name.to_ascii_lowercase();
+    profile::is_reserved(name)
+        || ["webhook-", "svix-"].iter().any(|prefix| lower.starts_with(prefix))
+        || profile.signing.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
 }
 
 fn validate_headers(headers: &[CustomHeader], profile: &Profile) -> Result<(), Invalid> {

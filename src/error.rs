@@ -29,7 +29,8 @@ pub enum Error {
     /// There is no room for more: try again later. Nothing was accepted.
     #[error("overloaded: {0}")]
     Overloaded(String),
-    /// The store cannot be opened, or cannot write now. Nothing was accepted; it goes on by itself when it can write.
+    /// The store cannot be opened, or cannot write now. Nothing was acknowledged; what was being written may or may not
+    /// be there once it works again. It goes on by itself when it can write.
     #[error(transparent)]
     Storage(store::Error),
     /// `shutdown` has been called.

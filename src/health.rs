@@ -17,7 +17,8 @@ impl Health {
     /// Takes an outcome into account. Any answer, whatever its status, ends a run of timeouts.
     pub fn observe(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Failed(Failure::Timeout) => self.timeouts = self.timeouts.saturating_add(1),
+            // A host that does not answer at all holds its permit for the whole connect limit.
+            Outcome::Failed(Failure::Timeout | Failure::Unreachable) => self.timeouts = self.timeouts.saturating_add(1),
             Outcome::Answered { .. } => self.timeouts = 0,
             // Other failures hold no permit for long; they say nothing about slowness.
             Outcome::Failed(_) => {}

@@ -138,8 +138,8 @@ pub struct Message {
 
 /// JSON stands in JSON output as it is; other bytes as a text, with what is not UTF-8 replaced.
 fn payload_as_json<S: Serializer>(payload: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    match serde_json::from_slice::<serde_json::Value>(payload) {
-        Ok(value) => value.serialize(serializer),
+    match serde_json::from_slice::<&serde_json::value::RawValue>(payload) {
+        Ok(json) => json.serialize(serializer),
         Err(_) => serializer.serialize_str(&String::from_utf8_lossy(payload)),
     }
 }

@@ -371,7 +371,7 @@ async fn a_secret_is_in_no_output() {
     let logger = captured.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || logger.clone());
-    // For all threads, those of the store and of the other tests included.
+    // For the whole process: the store's own threads are on it, too, and so are the other tests.
     tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let mut world = World::running().await;
     let receiver = Receiver::answering(500).await;

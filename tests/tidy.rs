@@ -1,5 +1,7 @@
 //! The rules of the source tree that a compiler does not check.
 
+#![allow(clippy::unwrap_used, reason = "all of it is a test")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -176,7 +176,7 @@ impl Dispatcher {
 
 fn store_failed(error: &store::Error) -> Event {
     match error {
-        store::Error::Closed => Event::Shutdown,
+        store::Error::Closed => Event::StoreClosed,
         store::Error::Overloaded(_)
         | store::Error::Unavailable(_)
         | store::Error::Locked { .. }

@@ -96,15 +96,11 @@ impl Ringback {
         let now = self.now();
         let due: Vec<JobId> = agenda.jobs.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
         for id in due {
-            match self.advance_replay(id, bite(self.replay_job(id).await?.rate)).await? {
-                Some(job) => drop(agenda.jobs.insert(id, self.now() + pause(&job))),
-                None => {
-                    // Finished or stopped; or stopped and changed just now, which the next look shows.
-                    let running = self.replay_job(id).await?.status == JobStatus::Running;
-                    if !running {
-                        agenda.jobs.remove(&id);
-                    }
-                }
+            match self.advance_replay(id).await {
+                Ok(Some(job)) => drop(agenda.jobs.insert(id, self.now() + pause(&job))),
+                // Finished, stopped, or its record is lost.
+                Ok(None) | Err(Error::NotFound(_)) => drop(agenda.jobs.remove(&id)),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -148,7 +144,7 @@ impl Ringback {
 }
 
 /// How many letters a job replays at once: a tenth of a second's worth, at most what one write holds well.
-fn bite(rate: u32) -> usize {
+pub(super) fn bite(rate: u32) -> usize {
     (rate as usize / 10).clamp(1, 60)
 }
 

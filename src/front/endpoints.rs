@@ -120,8 +120,8 @@ impl Ringback {
         self.set_status(application, id, EndpointStatus::Enabled).await
     }
 
-    /// Closes an endpoint: new messages make no delivery to it, no attempt starts after this returns, and what
-    /// waits is canceled (by [`run`](Ringback::run), at once or when it runs again).
+    /// Closes an endpoint: new messages make no delivery to it, nothing is claimed for it after this returns
+    /// (what was claimed before is attempted), and what waits is canceled (by [`run`](Ringback::run), at once or when it runs again).
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.

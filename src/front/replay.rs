@@ -14,6 +14,7 @@ use crate::invalid::Invalid;
 use crate::store::{DeadQuery, MAX_PAGE, Put, RecordKind, Replayed};
 use crate::time::Timestamp;
 
+use super::chores::bite;
 use super::{Ringback, records};
 
 /// The highest rate of a replay job, in deliveries a second.
@@ -57,9 +58,9 @@ pub struct ReplayJob {
     pub status: JobStatus,
     /// How many dead letters there were when it began.
     pub total: u64,
-    /// How many it has replayed.
+    /// How many it has taken up again (one that was replayed by hand meanwhile counts, too).
     pub replayed: u64,
-    /// How many were no longer dead when their turn came.
+    /// How many it has left dead, because their endpoint takes nothing.
     pub skipped: u64,
     /// The last dead letter that it has dealt with.
     after: Option<(EndpointId, MessageId)>,
@@ -99,6 +100,7 @@ impl Ringback {
         }
         let id = DeliveryId { lane: Lane { application, endpoint }, message };
         let replayed = self.inner.store.replay(vec![id], self.now(), None).await?;
+
         match replayed.and_then(|results| results.first().copied()) {
             Some(Replayed::Reopened | Replayed::Hastened) => {
                 self.note_if_closed(id.lane);
@@ -198,18 +200,29 @@ impl Ringback {
         }
     }
 
-    /// Gets a running job on by at most `most` letters. `None` when there is nothing more to do.
-    pub(super) async fn advance_replay(&self, id: JobId, most: usize) -> Result<Option<ReplayJob>, Error> {
-        let (job, version) = self.stored_job(id).await?;
-        if job.status != JobStatus::Running {
-            return Ok(None);
+    /// Gets a running job on by one bite. `None` when it has ended.
+    pub(super) async fn advance_replay(&self, id: JobId) -> Result<Option<ReplayJob>, Error> {
+        // Again from the start if it was stopped between the read and the write.
+        loop {
+            let (job, version) = self.stored_job(id).await?;
+            if job.status != JobStatus::Running {
+                return Ok(None);
+            }
+            if let Some(job) = self.advance(job, version).await? {
+                return Ok(Some(job).filter(|job| job.status == JobStatus::Running));
+            }
         }
+    }
+
+    /// One bite, on top of this version of the record; `None` if that has moved.
+    async fn advance(&self, job: ReplayJob, version: u64) -> Result<Option<ReplayJob>, Error> {
+        let most = bite(job.rate);
         let now = self.now();
         let page = self.inner.store.dead_letters(job.application, job.filter.query(job.after, most)).await?;
         let Some(last) = page.items.last() else {
             let finished = ReplayJob { status: JobStatus::Finished, updated_at: now, ..job };
-            self.inner.store.put(vec![put(&finished, version)]).await?;
-            return Ok(None);
+            let written = self.inner.store.put(vec![put(&finished, version)]).await?;
+            return Ok(written.then_some(finished));
         };
         let after = Some((last.lane.endpoint, last.message));
         // Letters to an endpoint that takes nothing stay dead: they can be replayed once it is enabled.

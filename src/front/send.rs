@@ -45,8 +45,9 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::NotFound`]: no such application. [`Error::Invalid`] names the field. [`Error::EventIdTaken`] and
-    /// [`Error::IdempotencyConflict`]: used before. [`Error::Overloaded`] and [`Error::Storage`]: no room, or the
-    /// disk fails; try again later. Nothing is stored in any of these.
+    /// [`Error::IdempotencyConflict`]: used before. [`Error::Overloaded`]: no room; try again later. Nothing is
+    /// stored in any of these. [`Error::Storage`]: the disk fails; the message is not promised, and may or may not
+    /// be there once it works again: send again with the same idempotency key or event id.
     pub async fn send(&self, application: ApplicationId, message: impl Into<NewMessage>) -> Result<Sent, Error> {
         let mut results = self.send_all(application, vec![message.into()], None).await?;
         results.pop().unwrap_or(Err(Error::Closed))
@@ -57,8 +58,9 @@ impl Ringback {
     ///
     /// # Errors
     /// For the whole batch: [`Error::NotFound`], [`Error::Overloaded`], [`Error::Storage`], and
-    /// [`Error::Invalid`] (`messages`) if there are more than `Config::max_batch`. After [`Error::Storage`] some
-    /// of them may have been stored: send again with the same idempotency keys or event ids.
+    /// [`Error::Invalid`] (`messages`) if there are more than `Config::max_batch`. After [`Error::Storage`] or
+    /// [`Error::Overloaded`] some of them may have been stored: send again with the same idempotency keys or event
+    /// ids.
     pub async fn send_batch(
         &self,
         application: ApplicationId,

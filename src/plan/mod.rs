@@ -13,6 +13,8 @@
 
 #[cfg(test)]
 mod simulator;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub(crate) enum Event {
     Claimed(Vec<Lease>),
     /// The store answered a look or a claim with an error.
     StoreFailed,
+    /// The store has been closed under the plan: nothing can be claimed or settled any more.
+    StoreClosed,
     /// An attempt has ended.
     Attempted(Box<Attempted>),
     /// A settlement batch is on disk, or was refused by the store.
@@ -117,6 +121,10 @@ pub(crate) struct Plan {
     /// Whose turn it was last: rounds go on after it.
     last_application: Option<ApplicationId>,
     last_lane: HashMap<ApplicationId, Lane>,
+    /// Where the next look starts, if there are more due lanes than one look lists; and whether the looks since the
+    /// last event have come round to the first lane.
+    cursor: Option<Lane>,
+    came_round: bool,
     unsettled: Vec<Settlement>,
     settling: Option<Arc<Vec<Settlement>>>,
     /// When to look again, and when to write again after a failure.
@@ -138,6 +146,8 @@ impl Plan {
             wanted: BTreeMap::new(),
             last_application: None,
             last_lane: HashMap::new(),
+            cursor: None,
+            came_round: false,
             unsettled: Vec::new(),
             settling: None,
             look_at: None,
@@ -165,13 +175,14 @@ impl Plan {
     pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
-            Event::Rang => self.look(None, now, &mut commands),
+            Event::Rang => self.look_afresh(now, &mut commands),
             Event::Looked { lanes, more, next_due } => self.looked(lanes, more, next_due, now, &mut commands),
             Event::Claimed(leases) => self.claimed(leases, now, &mut commands),
             Event::StoreFailed => self.store_failed(now),
+            Event::StoreClosed => self.store_closed(now),
             Event::Attempted(ended) => {
                 self.attempted(*ended);
-                self.look(None, now, &mut commands);
+                self.look_afresh(now, &mut commands);
             }
             Event::Settled(result) => self.settled(result, now, &mut commands),
             Event::Shutdown => self.draining = true,
@@ -196,7 +207,13 @@ impl Plan {
         self.caps.in_flight.saturating_sub(self.in_flight).min(by_settling)
     }
 
-    fn look(&mut self, after: Option<Lane>, now: Timestamp, commands: &mut Vec<Command>) {
+    /// A look at all lanes, starting where the last one left off.
+    fn look_afresh(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
+        self.came_round = self.cursor.is_none();
+        self.look(now, commands);
+    }
+
+    fn look(&mut self, now: Timestamp, commands: &mut Vec<Command>) {
         if self.looking {
             self.rang = true;
             return;
@@ -206,7 +223,7 @@ impl Plan {
         }
         self.looking = true;
         self.look_at = None;
-        commands.push(Command::Look { after, limit: LOOK });
+        commands.push(Command::Look { after: self.cursor, limit: LOOK });
     }
 
     fn looked(
@@ -222,13 +239,13 @@ impl Plan {
         if self.draining {
             return;
         }
-        let last = lanes.last().map(|(lane, _)| *lane);
+        self.cursor = lanes.last().map(|(lane, _)| *lane).filter(|_| more);
         let timeout = self.grant(lanes);
         if self.wanted.is_empty() {
-            if more {
-                self.look(last, now, commands);
+            if more || !std::mem::replace(&mut self.came_round, true) {
+                self.look(now, commands);
             } else if std::mem::take(&mut self.rang) {
-                self.look(None, now, commands);
+                self.look_afresh(now, commands);
             }
             return;
         }
@@ -322,8 +339,16 @@ impl Plan {
             self.return_permits(lane, &destination.origin, permits);
         }
         if any || std::mem::take(&mut self.rang) {
-            self.look(None, now, commands);
+            self.look_afresh(now, commands);
         }
+    }
+
+    fn store_closed(&mut self, now: Timestamp) {
+        self.store_failed(now);
+        self.settling = None;
+        self.settle_at = None;
+        self.unsettled.clear();
+        self.draining = true;
     }
 
     fn store_failed(&mut self, now: Timestamp) {
@@ -376,16 +401,11 @@ impl Plan {
         match result {
             // A stale one belongs to a lease that ran out: its delivery has been claimed anew.
             Ok(_) => self.settling = None,
-            // The store has been closed under us: nothing can be settled any more.
-            Err(store::Error::Closed) => {
-                self.settling = None;
-                self.unsettled.clear();
-                self.draining = true;
-            }
+            Err(store::Error::Closed) => self.store_closed(now),
             // The write is repeated, not the POST.
             Err(_) => self.settle_at = Some(now + AFTER_FAILURE),
         }
-        self.look(None, now, commands);
+        self.look_afresh(now, commands);
     }
 }
 

@@ -15,6 +15,8 @@ use crate::invalid::Invalid;
 use crate::retry::{RetryOn, RetryPolicy};
 pub use template::{Placeholder, Template};
 
+/// The most headers of a profile, and the most key rules.
+pub const MAX_RULES: usize = 16;
 /// The longest an attempt may be allowed to take: 5 minutes.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -309,6 +311,9 @@ impl Signing {
                 format!("the first one must take the {} bytes of a generated key", first.generated_bytes()),
             ));
         }
+        if self.headers.len() > MAX_RULES || self.keys.len() > MAX_RULES {
+            return Err(Invalid::new(field, "has at most 16 headers and 16 key rules"));
+        }
         for rule in &self.keys {
             rule.validate()?;
             if rule.kind != KeyKind::StaticToken && self.content.is_none() {
@@ -388,15 +393,38 @@ fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
+/// Header names that belong to the transport, to proxies, or to a cloud's metadata service: neither a tenant's
+/// own headers nor a profile's may write them.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    const NAMES: [&str; 14] = [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "expect",
+        "forwarded",
+        "cookie",
+        "metadata",
+        "metadata-flavor",
+    ];
+    const PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-aws-ec2-metadata-token", "x-google-metadata"];
+    let name = name.to_ascii_lowercase();
+    NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl HeaderRule {
     fn validate(&self) -> Result<(), Invalid> {
         let field = "profile.signing.headers";
         if http::HeaderName::from_bytes(self.name.as_bytes()).is_err() {
             return Err(Invalid::new(field, format!("`{}` is not a header name", self.name.escape_debug())));
         }
-        let controlled = ["host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent"];
-        if controlled.iter().any(|name| self.name.eq_ignore_ascii_case(name)) {
-            return Err(Invalid::new(field, format!("{} is written by the transport", self.name)));
+        if is_reserved(&self.name) || self.name.eq_ignore_ascii_case("user-agent") {
+            return Err(Invalid::new(field, format!("{} is reserved", self.name)));
         }
         if self.value.uses(Placeholder::Body) {
             return Err(Invalid::new(field, "a header cannot hold {body}"));

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::invalid::Invalid;
 
+/// The longest template.
+const MAX_LENGTH: usize = 1024;
+
 /// What a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placeholder {
@@ -68,6 +71,9 @@ impl Template {
     /// # Errors
     /// An unknown placeholder, or a brace without its partner.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.len() > MAX_LENGTH {
+            return Err(Invalid::new("template", "has at most 1,024 bytes"));
+        }
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {

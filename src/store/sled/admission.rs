@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::message::Routing;
 use crate::store::{Enqueue, Error};
 
 use super::writer::Writer;
@@ -16,12 +17,22 @@ pub(super) struct DiskWatch {
     free: u64,
 }
 
+/// What a message adds to the bytes that wait: its payload once a delivery.
+fn opened_bytes(item: &Enqueue) -> u64 {
+    let deliveries = match &item.message.routing {
+        Routing::To(endpoints) => endpoints.len() as u64,
+        Routing::Nowhere(_) => 0,
+    };
+    item.message.payload.len() as u64 * deliveries
+}
+
 impl Writer {
     /// Refuses messages that would go over a cap.
     pub(super) fn admit(&mut self, items: &[Enqueue]) -> Result<(), Error> {
         let counters = &self.commit.counters;
         let payloads: u64 = items.iter().map(|item| item.message.payload.len() as u64).sum();
-        if counters.open_bytes + payloads > self.config.max_open_bytes {
+        let opened: u64 = items.iter().map(opened_bytes).sum();
+        if counters.open_bytes + opened > self.config.max_open_bytes {
             let full = format!("{} bytes of payload wait to be delivered", counters.open_bytes);
             return Err(Error::Overloaded(full));
         }

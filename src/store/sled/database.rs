@@ -44,12 +44,10 @@ impl Database {
     pub(super) fn open(folder: &Folder, max_cached_bytes: usize) -> Result<Opened, Error> {
         let failed = |problem: String| Error::Open { folder: folder.path().display().to_string(), problem };
         let path = folder.tree();
-        let made = !path.exists();
         let db = open_sled(&path).map_err(failed)?;
         let io = |error: io::Error| failed(error.to_string());
-        if made {
-            sync_folder(&path).and_then(|()| sync_folder(folder.path())).map_err(io)?;
-        }
+        // At each open: a crash may have come between making the files and this.
+        sync_folder(&path).and_then(|()| sync_folder(folder.path())).map_err(io)?;
         let file = File::open(path.join("db")).map_err(io)?;
         let mut warnings = Vec::new();
         let mut counters = read_counters(&db, &mut warnings).map_err(|error| failed(error.to_string()))?;

@@ -131,9 +131,12 @@ fn write_format(path: &Path) -> io::Result<()> {
     if file.exists() {
         return Ok(());
     }
-    let mut file = File::create(file)?;
-    writeln!(file, "{FORMAT}")?;
-    file.sync_all()
+    // Under another name first: a file that is cut short would refuse every later open.
+    let draft = path.join("FORMAT.new");
+    let mut written = File::create(&draft)?;
+    writeln!(written, "{FORMAT}")?;
+    written.sync_all()?;
+    fs::rename(draft, file)
 }
 
 /// Takes the folder's lock. One that this very process is still letting go of is waited for, up to 5 s.

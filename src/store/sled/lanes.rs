@@ -169,7 +169,9 @@ impl Lanes {
         }
         of.window.insert(place, entry);
         self.in_windows += 1;
-        if of.window.len() > room {
+        // An entry that was lost stays: its mark is nowhere else.
+        let can_drop = of.window.last_key_value().is_some_and(|(_, entry)| entry.lost.is_none());
+        if of.window.len() > room && can_drop {
             let last = of.window.pop_last();
             of.complete = false;
             self.forget(last.map(|(_, entry)| entry));
