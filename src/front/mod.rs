@@ -73,6 +73,12 @@ impl Ringback {
         use crate::store::sled::{SledConfig, SledStore};
 
         config.validate()?;
+        for network in &config.egress.allowed_networks {
+            tracing::info!(%network, "addresses of this network may be called");
+        }
+        if config.egress.allow_metadata {
+            tracing::warn!("the cloud's metadata addresses may be called");
+        }
         let store = SledStore::open(SledConfig {
             path: config.path.clone(),
             max_open_bytes: config.max_open_bytes,
