@@ -28,6 +28,8 @@ pub(super) struct Shared {
     damaged: AtomicU64,
     /// Keys of damaged rows that were met and are to be set aside.
     met: Mutex<BTreeSet<Key>>,
+    /// Keys that were met since the database was opened: a reader may meet one again before it is set aside.
+    reported: Mutex<BTreeSet<Key>>,
     failure: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -52,6 +54,7 @@ impl Shared {
             latest: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             met: Mutex::default(),
+            reported: Mutex::default(),
             failure: Mutex::new(None),
             warnings: Mutex::new(warnings),
         };
@@ -95,7 +98,8 @@ impl Shared {
 
     /// A row's checksum does not fit. It is reported once, and set aside by the writer.
     pub(super) fn met_damage(&self, key: &[u8]) {
-        if self.met.lock().expect(UNPOISONED).insert(key.to_vec()) {
+        if self.reported.lock().expect(UNPOISONED).insert(key.to_vec()) {
+            self.met.lock().expect(UNPOISONED).insert(key.to_vec());
             self.damaged.fetch_add(1, Relaxed);
             let key = crate::signature::hex(key);
             tracing::error!(key, "a stored record is damaged; it is set aside");
@@ -118,6 +122,7 @@ impl Shared {
     pub(super) fn reopened(&self, tree: &sled::Tree, counters: Counters, lanes: Lanes, warnings: Vec<String>) {
         self.committed(&counters);
         *self.lanes() = lanes;
+        self.reported.lock().expect(UNPOISONED).clear();
         *self.warnings.lock().expect(UNPOISONED) = warnings;
         *self.failure.lock().expect(UNPOISONED) = None;
         *self.tree.write().expect(UNPOISONED) = Some(tree.clone());
