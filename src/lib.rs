@@ -13,7 +13,6 @@ struct Readme;
 
 // values
 mod application;
-mod attempt;
 mod body;
 mod endpoint;
 mod example;
@@ -24,16 +23,17 @@ pub mod levrage;
 mod message;
 mod open_enum;
 pub mod profile;
+mod retry;
 mod secret;
 pub mod signature;
 pub mod subverse;
 mod time;
 
-// decisions
+// decisions, and the records of what they decided on
+mod attempt;
 mod delivery;
 mod fanout;
 mod health;
-mod retry;
 
 // port
 pub mod clock;

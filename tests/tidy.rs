@@ -7,12 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, lowest first, and the top-level modules of each. A module imports from its own layer and below.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     (
-        "values and decisions",
+        "values",
         &[
             "application",
-            "attempt",
             "body",
             "endpoint",
             "example",
@@ -28,12 +27,9 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "signature",
             "subverse",
             "time",
-            "delivery",
-            "fanout",
-            "health",
-            "testing",
         ],
     ),
+    ("decisions", &["attempt", "delivery", "fanout", "health", "testing"]),
     ("ports", &["clock", "store", "transport"]),
     ("adapters", &["egress", "http", "random"]),
     ("engine", &["directory", "dispatcher", "plan"]),
