@@ -4,6 +4,7 @@
 //! letter nor replays one twice.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,8 +137,9 @@ impl Ringback {
         }
         let total = self.preview_replay(application, &filter).await?;
         let (now, random) = self.inner.ids.next(self.now());
-        // Ids made from now on sort after this one.
-        let start = now + std::time::Duration::from_millis(1);
+        // Messages sent from now on are of a later millisecond than every one before: the window parts them exactly.
+        let start = now + Duration::from_millis(1);
+        self.inner.ids.next(start);
         let until = Some(filter.until.map_or(start, |until| until.min(start)));
         let job = ReplayJob {
             id: JobId::from_parts(now, random),
