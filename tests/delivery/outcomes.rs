@@ -39,7 +39,12 @@ fn answered(status: u16) -> Outcome {
 
 /// A port that nothing listens at.
 async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    // Bound for good and never listening: no receiver of another test can be given the port meanwhile.
+    std::mem::forget(socket);
+    port
 }
 
 /// A receiver that answers with these bytes, whatever it is asked.
