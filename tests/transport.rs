@@ -448,7 +448,10 @@ async fn a_name_that_does_not_resolve_is_a_dns_failure() {
 
 #[tokio::test]
 async fn a_closed_port_is_refused() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    // Bound and not listening: no other test can be given the port meanwhile.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = closed.local_addr().unwrap().port();
     assert_eq!(failure(&post(format!("http://127.0.0.1:{port}/")).await), Failure::Refused);
     assert_eq!(failure(&post(format!("https://localhost:{port}/")).await), Failure::Refused);
 }
