@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod server;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -38,11 +38,14 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that are named in one place alone.
-const ONE_PLACE: [(&str, &[&str]); 4] = [
+const ONE_PLACE: [(&str, &[&str]); 7] = [
     ("sled::", &["store/sled"]),
-    ("reqwest::", &["egress", "http.rs"]),
+    ("reqwest::", &["egress", "http.rs", "cli/client.rs"]),
     ("backoff::", &["retry.rs"]),
     ("clap::", &["cli", "main.rs", "demo"]),
+    ("axum::", &["server", "cli/listen"]),
+    ("utoipa::", &["server"]),
+    ("toml::", &["settings"]),
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {
@@ -78,7 +81,7 @@ fn layer(module: &str) -> Option<usize> {
 }
 
 fn is_program(module: &str) -> bool {
-    matches!(module, "main" | "cli" | "demo")
+    matches!(module, "main" | "cli" | "demo" | "serve" | "server" | "settings")
 }
 
 #[test]

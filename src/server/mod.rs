@@ -1,0 +1,60 @@
+//! The HTTP API: the operations of the field's official clients, and ours beside them, over a [`Ringback`].
+//!
+//! Reading order: [`api`] (what every handler shares), `auth` (who may what), `operations` (one file a resource).
+//! The API uses the crate's public interface only.
+
+mod api;
+mod listen;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringback::{Profile, Ringback, Secret};
+use tokio::net::TcpListener;
+
+use api::Api;
+use listen::Listening;
+
+/// What a server needs beside its [`Ringback`].
+pub(crate) struct Options {
+    /// Who presents it may do everything.
+    pub(crate) operator_token: Secret,
+    /// Where clients reach the API from outside, for links in answers. Default: the address that is listened on.
+    pub(crate) public_url: Option<String>,
+    /// The operator's own profiles, by name.
+    pub(crate) profiles: BTreeMap<String, Profile>,
+    /// The most connections at once; more wait to be accepted.
+    pub(crate) max_connections: usize,
+}
+
+/// A server that answers.
+pub(crate) struct Server {
+    address: SocketAddr,
+    listening: Listening,
+}
+
+impl Server {
+    /// Starts to answer on a listener, until [`stop`](Server::stop).
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub(crate) fn start(ringback: Ringback, listener: TcpListener, options: Options) -> std::io::Result<Server> {
+        let address = listener.local_addr()?;
+        let most = options.max_connections;
+        let api = Arc::new(Api::new(ringback, address, options));
+        let listening = Listening::start(listener, api::router(api), most);
+        Ok(Server { address, listening })
+    }
+
+    /// Where it answers.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, and lets the requests that are being answered finish, for at most `grace`.
+    pub(crate) async fn stop(self, grace: Duration) {
+        self.listening.stop(grace).await;
+    }
+}
