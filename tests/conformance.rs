@@ -125,10 +125,12 @@ macro_rules! conformance {
                 retention_walks_all_applications_by_pages
             }
             query {
-                messages_are_listed_newest_first_and_completely
+                messages_are_listed_in_each_order_and_completely
                 messages_are_found_by_each_filter
-                attempts_are_listed_newest_first_and_completely
+                messages_are_found_by_type_channel_and_endpoint
+                attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
+                attempts_are_found_by_type_and_channel_of_their_messages
                 dead_letters_are_listed_completely_by_endpoint_and_message
                 dead_letters_are_found_by_endpoint_and_time
                 only_what_is_dead_is_a_dead_letter

@@ -15,14 +15,14 @@ use support::{Behaviour, Receiver, World, quick, retries};
 /// Everything that a query finds, read in pages of `limit`: complete, in order, without repeats.
 async fn pages(world: &World, query: AttemptQuery, limit: usize) -> Vec<Attempt> {
     let mut all: Vec<Attempt> = Vec::new();
-    let mut before = query.before;
+    let mut after = query.after;
     loop {
-        let page = world.ringback.attempts(world.app, AttemptQuery { before, limit, ..query.clone() }).await.unwrap();
+        let page = world.ringback.attempts(world.app, AttemptQuery { after, limit, ..query.clone() }).await.unwrap();
         assert!(page.items.len() <= limit);
         assert!(page.next.is_none() || page.items.len() == limit, "a page that is not the last is full");
         all.extend(page.items);
-        before = page.next;
-        if before.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }
@@ -100,7 +100,7 @@ async fn messages_and_dead_letters_are_listed_in_pages() {
     loop {
         let page = world.ringback.messages(world.app, query.clone()).await.unwrap();
         found.extend(page.items.iter().map(|message| message.id));
-        query.before = page.next;
+        query.after = page.next;
         if page.next.is_none() {
             break;
         }
@@ -108,7 +108,7 @@ async fn messages_and_dead_letters_are_listed_in_pages() {
     found.reverse();
     assert_eq!(found, sent);
     let since = Some(sent[5].time());
-    let of_type = MessageQuery { event_type: Some("test.other".into()), limit: 10, ..MessageQuery::default() };
+    let of_type = MessageQuery { event_types: vec!["test.other".into()], limit: 10, ..MessageQuery::default() };
     assert!(world.ringback.messages(world.app, of_type).await.unwrap().items.is_empty());
     let later = MessageQuery { since, limit: 250, ..MessageQuery::default() };
     let later = world.ringback.messages(world.app, later).await.unwrap().items;

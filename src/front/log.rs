@@ -29,8 +29,8 @@ impl Ringback {
         self.message(application, found.ok_or(Error::NotFound("message"))?).await
     }
 
-    /// Messages, newest first; those that matched no endpoint are among them, with the reason in their routing.
-    /// Give a page's `next` as the query's `before` to get the following one.
+    /// Messages in the query's order; those that matched no endpoint are among them, with the reason in their routing.
+    /// Give a page's `next` as the query's `after` to get the following one.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -50,8 +50,8 @@ impl Ringback {
         Ok(self.inner.store.deliveries(application, message).await?)
     }
 
-    /// Attempts, newest first, by message, endpoint, status and time. Give a page's `next` as the query's
-    /// `before` to get the following one.
+    /// Attempts by message, endpoint, status, event type, channel and time, in the query's order. Give a page's `next`
+    /// as the query's `after` to get the following one.
     ///
     /// # Errors
     /// [`Error::Storage`].
