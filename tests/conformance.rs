@@ -15,6 +15,8 @@ mod world;
 mod cancel;
 #[path = "conformance/claim.rs"]
 mod claim;
+#[path = "conformance/count.rs"]
+mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
 #[path = "conformance/life.rs"]
@@ -137,6 +139,11 @@ macro_rules! conformance {
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            count {
+                each_delivery_is_counted_once_in_the_state_that_it_is_in
+                what_is_counted_can_be_narrowed_to_an_endpoint_and_a_window
+                the_counts_add_up_while_everything_moves
             }
             record {
                 a_record_is_made_changed_and_removed_by_version

@@ -5,10 +5,10 @@
 
 mod support;
 
-use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MessageQuery};
+use ringback::store::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery};
 use ringback::{
-    Attempt, EndpointId, Error, Invalid, MessageId, NewEndpoint, NewMessage, NoRoute, Profile, Routing, State,
-    StateKind, Timestamp, Trigger, example_event_types,
+    ApplicationId, Attempt, EndpointId, Error, Invalid, MessageId, NewApplication, NewEndpoint, NewMessage, NoRoute,
+    Profile, Routing, State, StateKind, Timestamp, Trigger, example_event_types,
 };
 use support::{Behaviour, Receiver, World, quick, retries};
 
@@ -305,4 +305,32 @@ async fn a_message_is_found_by_its_event_id() {
     assert_eq!(&found.payload[..], br#"{"n": 1.0}"#);
     let other = world.ringback.message_by_event_id(world.app, "call_2").await;
     assert_eq!(other.unwrap_err(), Error::NotFound("message"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_add_up_by_application_and_endpoint_and_know_what_there_is() {
+    let (world, sent, [failing, well]) = busy().await;
+    let all = CountQuery::default();
+    let of = |endpoint| CountQuery { endpoint: Some(endpoint), ..all };
+    let counts = world.ringback.counts(world.app, all).await.unwrap();
+    assert!(counts.adds_up());
+    let none = Counts::default();
+    assert_eq!(counts, Counts { messages: 20, routed: 40, delivered: 20, dead: 20, ..none });
+    let shown = serde_json::to_value(counts).unwrap();
+    assert_eq!(shown["routed"], 40);
+    let failed = world.ringback.counts(world.app, of(failing)).await.unwrap();
+    assert_eq!(failed, Counts { messages: 20, routed: 20, dead: 20, ..none });
+    let since = CountQuery { since: Some(sent[5].time()), ..of(well) };
+    let later = sent.iter().filter(|id| id.time() >= sent[5].time()).count() as u64;
+    let expected = Counts { messages: later, routed: later, delivered: later, ..none };
+    assert_eq!(world.ringback.counts(world.app, since).await.unwrap(), expected);
+    world.ringback.delete_endpoint(world.app, failing).await.unwrap();
+    assert_eq!(world.ringback.counts(world.app, of(failing)).await.unwrap(), failed, "its log is kept");
+
+    let other = world.ringback.create_application(NewApplication::named("Other")).await.unwrap().id;
+    assert_eq!(world.ringback.counts(other, all).await.unwrap(), none);
+    let stranger = world.ringback.counts(other, of(well)).await;
+    assert_eq!(stranger, Err(Error::NotFound("endpoint")));
+    let unknown = ApplicationId::from_bytes([7; 16]);
+    assert_eq!(world.ringback.counts(unknown, all).await, Err(Error::NotFound("application")));
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::attempt::Attempt;
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Lane};
 use crate::error::Error;
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
-use crate::store::{AttemptQuery, DeadQuery, MessageQuery, Page};
+use crate::store::{AttemptQuery, CountQuery, Counts, DeadQuery, MessageQuery, Page};
 
 use super::Ringback;
 
@@ -73,5 +73,20 @@ impl Ringback {
         query: DeadQuery,
     ) -> Result<Page<DeliveryId, (EndpointId, MessageId)>, Error> {
         Ok(self.inner.store.dead_letters(application, query).await?)
+    }
+
+    /// How many messages an application (or an endpoint of it, deleted ones included) has, and how their deliveries
+    /// stand: counted in the store, row by row, which takes a while where there are many. Sends and deliveries go on
+    /// meanwhile. If the counts do not [add up](Counts::adds_up), stored rows were lost.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]: no such application, or no such endpoint; [`Error::Storage`].
+    pub async fn counts(&self, application: ApplicationId, query: CountQuery) -> Result<Counts, Error> {
+        self.tenant(application)?;
+        if let Some(endpoint) = query.endpoint {
+            let known = self.inner.directory.destination(Lane { application, endpoint });
+            known.ok_or(Error::NotFound("endpoint"))?;
+        }
+        Ok(self.inner.store.count(application, query).await?)
     }
 }

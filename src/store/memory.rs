@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
-    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease,
+    MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -114,6 +114,10 @@ impl Store for MemoryStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.answer(|tables| tables.attempts(application, &query))
+    }
+
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
+        self.answer(|tables| tables.count(application, &query))
     }
 
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {

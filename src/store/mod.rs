@@ -40,7 +40,7 @@ use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::time::Timestamp;
 
-pub use query::{AttemptQuery, AttemptStatus, DeadQuery, MessageQuery, Order, Page};
+pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -365,6 +365,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Attempts in the order of their ids, forwards or backwards.
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
+
+    /// How many messages there are and how their deliveries stand. A delivery that moves meanwhile is counted once, as
+    /// it was or as it became. Nothing else waits for it, however much there is to count.
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts>;
 
     /// A record.
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>>;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
-use crate::delivery::Outcome;
+use crate::delivery::{Outcome, StateKind};
 use crate::fanout;
 use crate::id::{AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
@@ -167,4 +167,62 @@ pub struct DeadQuery {
     pub after: Option<(EndpointId, MessageId)>,
     /// How many at most: 1 to 10,000.
     pub limit: usize,
+}
+
+/// Which messages and deliveries of an application to count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CountQuery {
+    /// To this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// Whose message was accepted at or after this time.
+    pub since: Option<Timestamp>,
+    /// Whose message was accepted before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl CountQuery {
+    /// Whether what happened to a message counts. Its id carries the time of its acceptance.
+    pub(crate) fn covers(&self, id: MessageId) -> bool {
+        let time = id.time();
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// How many messages there are, and how their deliveries stand. Each state is counted where deliveries are kept, and
+/// not worked out from the messages: where nothing was lost, both sides [add up](Counts::adds_up).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Messages; where an endpoint was asked for, those routed to it.
+    pub messages: u64,
+    /// Deliveries that the routings of these messages name.
+    pub routed: u64,
+    /// Deliveries that wait to be attempted.
+    pub waiting: u64,
+    /// Deliveries with an attempt on its way.
+    pub leased: u64,
+    /// Deliveries that arrived.
+    pub delivered: u64,
+    /// Deliveries that gave up.
+    pub dead: u64,
+    /// Deliveries that somebody ended.
+    pub canceled: u64,
+}
+
+impl Counts {
+    /// Whether each delivery that a message was routed to is in exactly one state: nothing was lost, nothing doubled.
+    pub fn adds_up(&self) -> bool {
+        self.routed == self.waiting + self.leased + self.delivered + self.dead + self.canceled
+    }
+
+    /// Counts one more delivery of this kind.
+    pub(crate) fn add(&mut self, kind: StateKind) {
+        *match kind {
+            StateKind::Waiting => &mut self.waiting,
+            StateKind::Leased => &mut self.leased,
+            StateKind::Delivered => &mut self.delivered,
+            StateKind::Dead => &mut self.dead,
+            StateKind::Canceled => &mut self.canceled,
+        } += 1;
+    }
 }

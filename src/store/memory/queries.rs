@@ -4,11 +4,12 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use super::super::{
-    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey, RecordKind,
+    AttemptQuery, CountQuery, Counts, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey,
+    RecordKind,
 };
-use super::tables::Tables;
+use super::tables::{Tables, endpoints_of};
 use crate::attempt::Attempt;
-use crate::delivery::{DeliveryId, Lane, State};
+use crate::delivery::{DeliveryId, Lane, State, StateKind};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -69,6 +70,28 @@ impl Tables {
         let attempts = ordered(range, query.order).map(|(_, attempt)| attempt);
         let fitting = attempts.filter(|attempt| query.fits(attempt) && of_message(attempt));
         page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |attempt| attempt.id)
+    }
+
+    pub(super) fn count(&self, application: ApplicationId, query: &CountQuery) -> Counts {
+        let mut counts = Counts::default();
+        let all = (MessageId::from_bytes([0; 16]), MessageId::from_bytes([0xff; 16]));
+        let messages = self.messages.range(beyond(application, all, None, Order::OldestFirst));
+        for ((_, _), stored) in messages.filter(|((_, id), _)| query.covers(*id)) {
+            let to = endpoints_of(&stored.message).iter();
+            let routed = to.filter(|id| query.endpoint.is_none_or(|wanted| wanted == **id)).count() as u64;
+            counts.messages += u64::from(query.endpoint.is_none() || routed > 0);
+            counts.routed += routed;
+        }
+        let first = Lane { application, endpoint: EndpointId::from_bytes([0; 16]) };
+        let first = DeliveryId { lane: first, message: MessageId::from_bytes([0; 16]) };
+        let deliveries = self.deliveries.range(first..).take_while(|(id, _)| id.lane.application == application);
+        let wanted = deliveries.filter(|(id, _)| {
+            query.covers(id.message) && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
+        });
+        for (id, row) in wanted {
+            counts.add(if self.leases.contains_key(id) { StateKind::Leased } else { row.state.kind() });
+        }
+        counts
     }
 
     pub(super) fn list(

@@ -25,7 +25,7 @@ pub(super) struct Tables {
     pub(super) deliveries: BTreeMap<DeliveryId, Row>,
     /// What has not ended, leased or not, by (due, sequence).
     lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
-    leases: BTreeMap<DeliveryId, Held>,
+    pub(super) leases: BTreeMap<DeliveryId, Held>,
     pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
     pub(super) records: BTreeMap<RecordKey, Record>,
     last_sequence: u64,
@@ -54,7 +54,7 @@ pub(super) struct Row {
 
 /// A lease that was neither settled nor claimed again.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+pub(super) struct Held {
     fence: Fence,
     until: Timestamp,
 }
@@ -388,7 +388,7 @@ impl Tables {
     }
 }
 
-fn endpoints_of(message: &Message) -> &[EndpointId] {
+pub(super) fn endpoints_of(message: &Message) -> &[EndpointId] {
     match &message.routing {
         Routing::To(endpoints) => endpoints,
         Routing::Nowhere(_) => &[],

@@ -24,16 +24,16 @@ pub(super) struct Look<'t> {
     pub(super) shared: &'t Shared,
 }
 
-type Found<T> = sled::Result<T>;
+pub(super) type Found<T> = sled::Result<T>;
 
 impl Look<'_> {
-    fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
+    pub(super) fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
         let Some(value) = self.tree.get(key)? else { return Ok(None) };
         Ok(self.sound(key, rows::unseal(key, &value)))
     }
 
     /// A row, unless it is damaged: then it is counted, and left out.
-    fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
+    pub(super) fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
         if row.is_err() {
             self.shared.met_damage(key);
         }

@@ -9,8 +9,8 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE, MessageQuery,
-    Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE,
+    MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
@@ -334,6 +334,8 @@ impl Pair {
                 break;
             }
         }
+        let counts = both!(self, count(application, CountQuery { endpoint, since, until }));
+        prop_assert!(counts.adds_up(), "{counts:?}");
         let mut dead = DeadQuery { endpoint, since, until, after: None, limit };
         both!(self, count_dead_letters(application, dead.clone()));
         loop {
