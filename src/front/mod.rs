@@ -4,6 +4,8 @@ mod applications;
 mod chores;
 mod config;
 mod endpoints;
+#[cfg(test)]
+mod fixture;
 mod log;
 mod records;
 mod replay;
