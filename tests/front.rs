@@ -5,5 +5,7 @@
 
 mod support;
 
+#[path = "front/cancel.rs"]
+mod cancel;
 #[path = "front/endpoints.rs"]
 mod endpoints;

@@ -1,6 +1,7 @@
 //! The front: [`Ringback`], the handle that an embedding program holds.
 
 mod applications;
+mod cancel;
 mod chores;
 mod config;
 mod endpoints;
