@@ -15,6 +15,8 @@ mod world;
 mod cancel;
 #[path = "conformance/claim.rs"]
 mod claim;
+#[path = "conformance/count.rs"]
+mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
 #[path = "conformance/life.rs"]
@@ -125,16 +127,23 @@ macro_rules! conformance {
                 retention_walks_all_applications_by_pages
             }
             query {
-                messages_are_listed_newest_first_and_completely
+                messages_are_listed_in_each_order_and_completely
                 messages_are_found_by_each_filter
-                attempts_are_listed_newest_first_and_completely
+                messages_are_found_by_type_channel_and_endpoint
+                attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
+                attempts_are_found_by_type_and_channel_of_their_messages
                 dead_letters_are_listed_completely_by_endpoint_and_message
                 dead_letters_are_found_by_endpoint_and_time
                 only_what_is_dead_is_a_dead_letter
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            count {
+                each_delivery_is_counted_once_in_the_state_that_it_is_in
+                what_is_counted_can_be_narrowed_to_an_endpoint_and_a_window
+                the_counts_add_up_while_everything_moves
             }
             record {
                 a_record_is_made_changed_and_removed_by_version

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::attempt::Attempt;
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Lane};
 use crate::error::Error;
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
-use crate::store::{AttemptQuery, DeadQuery, MessageQuery, Page};
+use crate::store::{AttemptQuery, CountQuery, Counts, DeadQuery, MessageQuery, Page};
 
 use super::Ringback;
 
@@ -29,8 +29,8 @@ impl Ringback {
         self.message(application, found.ok_or(Error::NotFound("message"))?).await
     }
 
-    /// Messages, newest first; those that matched no endpoint are among them, with the reason in their routing.
-    /// Give a page's `next` as the query's `before` to get the following one.
+    /// Messages in the query's order; those that matched no endpoint are among them, with the reason in their routing.
+    /// Give a page's `next` as the query's `after` to get the following one.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -50,8 +50,8 @@ impl Ringback {
         Ok(self.inner.store.deliveries(application, message).await?)
     }
 
-    /// Attempts, newest first, by message, endpoint, status and time. Give a page's `next` as the query's
-    /// `before` to get the following one.
+    /// Attempts by message, endpoint, status, event type, channel and time, in the query's order. Give a page's `next`
+    /// as the query's `after` to get the following one.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -73,5 +73,20 @@ impl Ringback {
         query: DeadQuery,
     ) -> Result<Page<DeliveryId, (EndpointId, MessageId)>, Error> {
         Ok(self.inner.store.dead_letters(application, query).await?)
+    }
+
+    /// How many messages an application (or an endpoint of it, deleted ones included) has, and how their deliveries
+    /// stand: counted in the store, row by row, which takes a while where there are many. Sends and deliveries go on
+    /// meanwhile. If the counts do not [add up](Counts::adds_up), stored rows were lost.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]: no such application, or no such endpoint; [`Error::Storage`].
+    pub async fn counts(&self, application: ApplicationId, query: CountQuery) -> Result<Counts, Error> {
+        self.tenant(application)?;
+        if let Some(endpoint) = query.endpoint {
+            let known = self.inner.directory.destination(Lane { application, endpoint });
+            known.ok_or(Error::NotFound("endpoint"))?;
+        }
+        Ok(self.inner.store.count(application, query).await?)
     }
 }

@@ -4,6 +4,7 @@
 //! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
 //! across an await, since each method does its work before it returns its answer.
 
+mod queries;
 mod tables;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,8 +13,8 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
-    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease,
+    MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -113,6 +114,10 @@ impl Store for MemoryStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.answer(|tables| tables.attempts(application, &query))
+    }
+
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
+        self.answer(|tables| tables.count(application, &query))
     }
 
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringback::store::{
-    AttemptQuery, Cancel, DeadQuery, Enqueue, Enqueued, Error, Idempotency, MessageQuery, Prune, Put, RecordKind,
-    Settled,
+    AttemptQuery, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Error, Idempotency, MessageQuery, Prune, Put,
+    RecordKind, Settled,
 };
 use ringback::{CancelReason, Progress, State};
 
@@ -208,6 +208,7 @@ pub(crate) async fn after_close_every_call_answers_closed(mut world: World) {
     closed(store.dead_letters(application, DeadQuery::default())).await;
     closed(store.count_dead_letters(application, DeadQuery::default())).await;
     closed(store.attempts(application, AttemptQuery::default())).await;
+    closed(store.count(application, CountQuery::default())).await;
     closed(store.get(endpoint_record(lane))).await;
     closed(store.list(RecordKind::Endpoint, Some(application), None, 1)).await;
     closed(store.put(vec![])).await;

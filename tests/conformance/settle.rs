@@ -194,13 +194,13 @@ pub(crate) async fn a_large_batch_settles_completely(mut world: World) {
     }
     let answers = world.store.settle(Arc::new(batch)).await.unwrap();
     assert!(answers.len() == 700 && answers.iter().all(|answer| *answer == Settled::Done));
-    let (mut found, mut before) = (0, None);
+    let (mut found, mut after) = (0, None);
     loop {
-        let query = AttemptQuery { before, limit: 250, ..AttemptQuery::default() };
+        let query = AttemptQuery { after, limit: 250, ..AttemptQuery::default() };
         let page = world.store.attempts(lane.application, query).await.unwrap();
         found += page.items.len();
-        before = page.next;
-        if before.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ringback::store::{CountQuery, Counts};
 use ringback::{DeadReason, Error, MessageId, NewApplication, NewMessage, State, StateKind};
 
 use crate::support::{Behaviour, Receiver, World, quick, retries, until};
@@ -240,4 +241,44 @@ async fn a_delivery_whose_place_in_the_queue_is_damaged_is_made_all_the_same() {
     }
     until(async || world.ringback.health().await.unwrap().open == 0).await;
     assert_eq!(receiver.count(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_do_not_add_up_when_a_row_is_lost_or_belongs_to_nothing() {
+    let mut world = World::running().await;
+    let receiver = Receiver::answering(200).await;
+    let endpoint = world.endpoint(quick(&receiver.url)).await.id;
+    let sent = world.send_many(4).await;
+    world.all_ended(&sent).await;
+    world.stop().await;
+    world.reopen().await;
+    let waiting = world.send_many(2).await;
+    let remove = async |world: &mut World, fits: &dyn Fn(&[u8]) -> bool| {
+        world.stop().await;
+        let db = tree(&world.config.path);
+        let keys: Vec<_> = db.iter().keys().map(Result::unwrap).filter(|key| fits(key)).collect();
+        assert_eq!(keys.len(), 1, "one row is lost");
+        db.remove(&keys[0]).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        world.reopen().await;
+        world.ringback.counts(world.app, CountQuery::default()).await.unwrap()
+    };
+    let whole = world.ringback.counts(world.app, CountQuery::default()).await.unwrap();
+    assert!(whole.adds_up() && (whole.routed, whole.delivered, whole.waiting) == (6, 4, 2), "{whole:?}");
+    let counts = remove(&mut world, &of_message(b'D', sent[0])).await;
+    assert!(!counts.adds_up() && counts == Counts { delivered: 3, ..whole }, "an end is lost: {counts:?}");
+    let counts = remove(&mut world, &of_message(b'M', sent[1])).await;
+    let expected = Counts { messages: 5, routed: 5, delivered: 3, ..whole };
+    assert_eq!(counts, expected, "an end that belongs to no message is counted all the same");
+    assert_eq!(counts.routed, 5, "so that the two losses cancel each other out in the sum alone");
+    let due = waiting[0].time().as_millis().to_be_bytes();
+    let first = world.ringback.message(world.app, waiting[0]).await.unwrap();
+    assert_eq!(first.accepted_at, waiting[0].time());
+    let one = std::cell::Cell::new(false);
+    let first_waiting = move |key: &[u8]| key.get(TAG) == Some(&b'W') && key[33..41] == due && !one.replace(true);
+    let counts = remove(&mut world, &first_waiting).await;
+    assert_eq!(counts, Counts { waiting: 1, ..expected }, "something that waited is lost");
+    let of_endpoint = CountQuery { endpoint: Some(endpoint), ..CountQuery::default() };
+    assert_eq!(world.ringback.counts(world.app, of_endpoint).await.unwrap(), counts);
 }

@@ -4,12 +4,12 @@
 //! [`State::Leased`], which is what an entry in `leases` means; a delivery's message is there as long as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::super::{
-    AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, MAX_DEAD_PAGE,
-    MAX_PAGE, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record, RecordKey,
+    RecordKind, Replayed, Settled, Settlement,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
@@ -19,15 +19,15 @@ use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Tables {
-    messages: BTreeMap<(ApplicationId, MessageId), Stored>,
+    pub(super) messages: BTreeMap<(ApplicationId, MessageId), Stored>,
     event_ids: BTreeMap<(ApplicationId, String), MessageId>,
     idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
-    deliveries: BTreeMap<DeliveryId, Row>,
+    pub(super) deliveries: BTreeMap<DeliveryId, Row>,
     /// What has not ended, leased or not, by (due, sequence).
     lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
-    leases: BTreeMap<DeliveryId, Held>,
-    attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
-    records: BTreeMap<RecordKey, Record>,
+    pub(super) leases: BTreeMap<DeliveryId, Held>,
+    pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
+    pub(super) records: BTreeMap<RecordKey, Record>,
     last_sequence: u64,
     last_fence: Fence,
     pub(super) latest: Timestamp,
@@ -38,23 +38,23 @@ pub(super) struct Tables {
 
 /// A message, and the idempotency key that it was sent under.
 #[derive(Debug)]
-struct Stored {
-    message: Arc<Message>,
+pub(super) struct Stored {
+    pub(super) message: Arc<Message>,
     idempotency_key: Option<String>,
 }
 
 /// A delivery as it was last settled.
 #[derive(Debug, Clone, Copy)]
-struct Row {
+pub(super) struct Row {
     /// The running number of its message.
     sequence: u64,
-    state: State,
+    pub(super) state: State,
     progress: Progress,
 }
 
 /// A lease that was neither settled nor claimed again.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+pub(super) struct Held {
     fence: Fence,
     until: Timestamp,
 }
@@ -358,21 +358,6 @@ impl Tables {
         self.event_ids.get(&(application, event_id)).copied()
     }
 
-    pub(super) fn messages(&self, application: ApplicationId, query: &MessageQuery) -> Page<Arc<Message>, MessageId> {
-        let first = Included((application, MessageId::from_bytes([0; 16])));
-        let last = match query.before {
-            Some(before) => Excluded((application, before)),
-            None => Included((application, MessageId::from_bytes([0xff; 16]))),
-        };
-        let newest_first = self.messages.range((first, last)).rev().map(|(_, stored)| &stored.message);
-        let fitting = newest_first.filter(|message| {
-            in_window(message.accepted_at, query.since, query.until)
-                && query.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
-                && (!query.unrouted || matches!(message.routing, Routing::Nowhere(_)))
-        });
-        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |message| message.id)
-    }
-
     pub(super) fn deliveries_of(&self, application: ApplicationId, message: MessageId) -> Vec<Delivery> {
         let Some(stored) = self.messages.get(&(application, message)) else {
             return Vec::new();
@@ -388,76 +373,8 @@ impl Tables {
         .collect()
     }
 
-    pub(super) fn dead_letters(
-        &self,
-        application: ApplicationId,
-        query: &DeadQuery,
-    ) -> Page<DeliveryId, (EndpointId, MessageId)> {
-        let limit = query.limit.clamp(1, MAX_DEAD_PAGE);
-        page(self.dead(application, query, query.after), limit, |id| (id.lane.endpoint, id.message))
-    }
-
-    pub(super) fn count_dead_letters(&self, application: ApplicationId, query: &DeadQuery) -> u64 {
-        self.dead(application, query, None).count() as u64
-    }
-
-    fn dead(
-        &self,
-        application: ApplicationId,
-        query: &DeadQuery,
-        after: Option<(EndpointId, MessageId)>,
-    ) -> impl Iterator<Item = DeliveryId> {
-        let at = |endpoint, message| DeliveryId { lane: Lane { application, endpoint }, message };
-        let start = match after {
-            Some((endpoint, message)) => Excluded(at(endpoint, message)),
-            None => Included(at(EndpointId::from_bytes([0; 16]), MessageId::from_bytes([0; 16]))),
-        };
-        let of_application = self.deliveries.range((start, Unbounded));
-        let of_application = of_application.take_while(move |(id, _)| id.lane.application == application);
-        of_application
-            .filter(move |(id, row)| {
-                let message = self.messages.get(&(application, id.message));
-                matches!(row.state, State::Dead { .. })
-                    && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
-                    && message.is_some_and(|stored| in_window(stored.message.accepted_at, query.since, query.until))
-            })
-            .map(|(id, _)| *id)
-    }
-
-    pub(super) fn attempts(&self, application: ApplicationId, query: &AttemptQuery) -> Page<Attempt, AttemptId> {
-        let first = Included((application, AttemptId::from_bytes([0; 16])));
-        let last = match query.before {
-            Some(before) => Excluded((application, before)),
-            None => Included((application, AttemptId::from_bytes([0xff; 16]))),
-        };
-        let newest_first = self.attempts.range((first, last)).rev().map(|(_, attempt)| attempt);
-        let fitting = newest_first.filter(|attempt| {
-            in_window(attempt.started_at, query.since, query.until)
-                && query.endpoint.is_none_or(|wanted| wanted == attempt.delivery.lane.endpoint)
-                && query.message.is_none_or(|wanted| wanted == attempt.delivery.message)
-                && query.status.is_none_or(|wanted| wanted.fits(attempt))
-        });
-        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |attempt| attempt.id)
-    }
-
     pub(super) fn get(&self, key: &RecordKey) -> Option<Record> {
         self.records.get(key).cloned()
-    }
-
-    pub(super) fn list(
-        &self,
-        kind: RecordKind,
-        application: Option<ApplicationId>,
-        after: Option<Vec<u8>>,
-        limit: usize,
-    ) -> Vec<Record> {
-        let start = match after {
-            Some(key) => Excluded(RecordKey { kind, application, key }),
-            None => Included(RecordKey { kind, application, key: Vec::new() }),
-        };
-        let records = self.records.range((start, Unbounded)).map(|(_, record)| record);
-        let wanted = records.take_while(|record| record.key.kind == kind && record.key.application == application);
-        wanted.take(limit.clamp(1, MAX_PAGE)).cloned().collect()
     }
 
     pub(super) fn health(&self) -> Health {
@@ -471,19 +388,9 @@ impl Tables {
     }
 }
 
-fn endpoints_of(message: &Message) -> &[EndpointId] {
+pub(super) fn endpoints_of(message: &Message) -> &[EndpointId] {
     match &message.routing {
         Routing::To(endpoints) => endpoints,
         Routing::Nowhere(_) => &[],
     }
-}
-
-fn in_window(time: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
-    since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)
-}
-
-fn page<T, C>(mut fitting: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
-    let items: Vec<T> = fitting.by_ref().take(limit).collect();
-    let next = fitting.next().and_then(|_| items.last()).map(cursor);
-    Page { items, next }
 }

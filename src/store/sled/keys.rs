@@ -97,6 +97,10 @@ pub(super) fn deliveries(of: Lane) -> Key {
     key(of.application, DELIVERY, &[&of.endpoint.to_bytes()])
 }
 
+pub(super) fn all_deliveries(application: ApplicationId) -> Key {
+    key(application, DELIVERY, &[])
+}
+
 /// The delivery of a `D` key.
 pub(super) fn read_delivery(key: &[u8]) -> Option<DeliveryId> {
     if key.len() != 49 || key[16] != DELIVERY {

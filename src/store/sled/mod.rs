@@ -14,6 +14,7 @@
 
 mod admission;
 mod commit;
+mod counts;
 mod database;
 mod folder;
 mod intake;
@@ -36,11 +37,12 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
-    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease,
+    MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
 };
 use crate::time::Timestamp;
 
+use counts::Counting;
 use database::Database;
 use folder::Folder;
 use queries::Look;
@@ -274,6 +276,19 @@ impl Store for SledStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.look(move |look| look.attempts(application, &query))
+    }
+
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
+        Box::pin(async move {
+            let mut counting = Counting::new(application, query);
+            loop {
+                // A bite at a time: other queries have their turn between them.
+                counting = self.look(move |look| look.count_on(counting)).await?;
+                if let Some(counts) = counting.done() {
+                    return Ok(counts);
+                }
+            }
+        })
     }
 
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {

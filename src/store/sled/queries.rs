@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use crate::attempt::Attempt;
 use crate::delivery::{Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
-use crate::message::{Message, Routing};
-use crate::store::{AttemptQuery, DeadQuery, MAX_PAGE, MessageQuery, Page, Record, RecordKey, RecordKind};
-use crate::time::Timestamp;
+use crate::message::Message;
+use crate::store::{
+    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey, RecordKind,
+};
 
 use super::keys::{self, Key};
-use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow};
+use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage};
 use super::shared::Shared;
-
-/// The most dead letters of a page: replay jobs take larger bites than people do.
-const MAX_DEAD_PAGE: usize = 10_000;
 
 /// A look at the tree.
 pub(super) struct Look<'t> {
@@ -25,16 +24,16 @@ pub(super) struct Look<'t> {
     pub(super) shared: &'t Shared,
 }
 
-type Found<T> = sled::Result<T>;
+pub(super) type Found<T> = sled::Result<T>;
 
 impl Look<'_> {
-    fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
+    pub(super) fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
         let Some(value) = self.tree.get(key)? else { return Ok(None) };
         Ok(self.sound(key, rows::unseal(key, &value)))
     }
 
     /// A row, unless it is damaged: then it is counted, and left out.
-    fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
+    pub(super) fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
         if row.is_err() {
             self.shared.met_damage(key);
         }
@@ -58,6 +57,15 @@ impl Look<'_> {
         value: &[u8],
     ) -> Found<Option<Arc<Message>>> {
         let Some(stored) = self.sound(key, MessageRow::unseal(key, value)) else { return Ok(None) };
+        self.with_payload(application, id, stored)
+    }
+
+    fn with_payload(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+        stored: StoredMessage,
+    ) -> Found<Option<Arc<Message>>> {
         let mut payload = stored.head;
         if stored.row.parts() > 0 {
             let mut whole = Vec::with_capacity(stored.row.length as usize);
@@ -88,26 +96,23 @@ impl Look<'_> {
         application: ApplicationId,
         query: &MessageQuery,
     ) -> Found<Page<Arc<Message>, MessageId>> {
-        let bound = |time: Timestamp| keys::message(application, MessageId::from_parts(time, 0));
-        let start = query.since.map_or(keys::messages(application), bound);
-        let mut end = query.until.map_or(keys::after_prefix(keys::messages(application)), bound);
-        if let Some(before) = query.before {
-            end = end.min(keys::message(application, before));
-        }
+        let window = Window {
+            all: keys::messages(application),
+            since: query.since.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            until: query.until.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            after: query.after.map(|id| keys::message(application, id)),
+        };
         let limit = query.limit.clamp(1, MAX_PAGE);
         let mut items: Vec<Arc<Message>> = Vec::with_capacity(limit.min(64));
-        if start >= end {
-            return Ok(Page { items, next: None });
-        }
-        for item in self.tree.range(start..end).rev() {
+        for item in window.walk(self.tree, query.order) {
             let (key, value) = item?;
             let Some(id) = keys::read_message(&key) else { continue };
-            let Some(message) = self.read_message(application, id, &key, &value)? else { continue };
-            let of_type = query.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type);
-            let unrouted = !query.unrouted || matches!(message.routing, Routing::Nowhere(_));
-            if !of_type || !unrouted {
+            let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { continue };
+            // The parts of a payload are read only for what is wanted.
+            if !query.fits(&stored.row.clone().into_message(application, id, Bytes::new())) {
                 continue;
             }
+            let Some(message) = self.with_payload(application, id, stored)? else { continue };
             if items.len() == limit {
                 let next = items.last().map(|message| message.id);
                 return Ok(Page { items, next });
@@ -200,77 +205,84 @@ impl Look<'_> {
 
     pub(super) fn attempts(&self, application: ApplicationId, query: &AttemptQuery) -> Found<Page<Attempt, AttemptId>> {
         let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut items = Vec::new();
+        let mut first = First { order: query.order, most: limit + 1, items: Vec::new() };
         match (query.message, query.endpoint) {
-            (Some(message), endpoint) => self.attempts_of_message(application, message, endpoint, query, &mut items)?,
-            (None, Some(endpoint)) => {
-                self.attempts_of_lane(Lane { application, endpoint }, query, limit + 1, &mut items)?;
-            }
+            (Some(message), _) => self.attempts_of_message(application, message, query, &mut first)?,
+            (None, Some(endpoint)) => self.attempts_of_lane(Lane { application, endpoint }, query, &mut first)?,
             (None, None) => {
                 for endpoint in self.endpoints_with_attempts(application)? {
-                    self.attempts_of_lane(Lane { application, endpoint }, query, limit + 1, &mut items)?;
+                    self.attempts_of_lane(Lane { application, endpoint }, query, &mut first)?;
                 }
             }
         }
-        items.sort_unstable_by_key(|attempt| std::cmp::Reverse(attempt.id));
+        let mut items = first.items;
         let more = items.len() > limit;
         items.truncate(limit);
         let next = items.last().filter(|_| more).map(|attempt| attempt.id);
         Ok(Page { items, next })
     }
 
-    fn fits(query: &AttemptQuery, attempt: &Attempt) -> bool {
-        query.before.is_none_or(|before| attempt.id < before)
-            && query.since.is_none_or(|since| attempt.started_at >= since)
-            && query.until.is_none_or(|until| attempt.started_at < until)
-            && query.status.is_none_or(|status| status.fits(attempt))
+    fn fits(&self, query: &AttemptQuery, attempt: &Attempt) -> Found<bool> {
+        if !query.fits(attempt) {
+            return Ok(false);
+        }
+        if !query.asks_for_messages() {
+            return Ok(true);
+        }
+        let (application, id) = (attempt.delivery.lane.application, attempt.delivery.message);
+        let key = keys::message(application, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(false) };
+        let stored = self.sound(&key, MessageRow::unseal(&key, &value));
+        let message = stored.map(|stored| stored.row.into_message(application, id, Bytes::new()));
+        Ok(message.is_some_and(|message| query.fits_message(&message)))
     }
 
     fn attempts_of_message(
         &self,
         application: ApplicationId,
         message: MessageId,
-        endpoint: Option<EndpointId>,
         query: &AttemptQuery,
-        to: &mut Vec<Attempt>,
+        to: &mut First,
     ) -> Found<()> {
         let key = keys::message(application, message);
         let Some(value) = self.tree.get(&key)? else { return Ok(()) };
         let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { return Ok(()) };
-        let wanted = |id: &[u8; 16]| endpoint.is_none_or(|endpoint| endpoint.to_bytes() == *id);
+        let wanted = |id: &[u8; 16]| query.endpoint.is_none_or(|endpoint| endpoint.to_bytes() == *id);
         for endpoint in stored.row.to.iter().filter(|id| wanted(id)) {
             let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
             let Some(row) = self.row::<DeliveryRow>(&keys::delivery(DeliveryId { lane, message }))? else { continue };
             for id in row.attempts.into_iter().map(AttemptId::from_bytes) {
+                if !to.takes(id) {
+                    continue;
+                }
                 let row = self.row::<AttemptRow>(&keys::attempt(lane, id))?;
-                to.extend(row.and_then(|row| row.into_attempt(lane, id)).filter(|attempt| Self::fits(query, attempt)));
+                if let Some(attempt) = row.and_then(|row| row.into_attempt(lane, id))
+                    && self.fits(query, &attempt)?
+                {
+                    to.add(attempt);
+                }
             }
         }
         Ok(())
     }
 
-    fn attempts_of_lane(&self, lane: Lane, query: &AttemptQuery, most: usize, to: &mut Vec<Attempt>) -> Found<()> {
-        let bound = |time: Timestamp| keys::attempt(lane, AttemptId::from_parts(time, 0));
-        let start = query.since.map_or(keys::attempts(lane), bound);
-        let mut end = query.until.map_or(keys::after_prefix(keys::attempts(lane)), bound);
-        if let Some(before) = query.before {
-            end = end.min(keys::attempt(lane, before));
-        }
-        if start >= end {
-            return Ok(());
-        }
-        let mut taken = 0;
-        for item in self.tree.range(start..end).rev() {
+    fn attempts_of_lane(&self, lane: Lane, query: &AttemptQuery, to: &mut First) -> Found<()> {
+        let window = Window {
+            all: keys::attempts(lane),
+            since: query.since.map(|time| keys::attempt(lane, AttemptId::from_parts(time, 0))),
+            until: query.until.map(|time| keys::attempt(lane, AttemptId::from_parts(time, 0))),
+            after: query.after.map(|id| keys::attempt(lane, id)),
+        };
+        for item in window.walk(self.tree, query.order) {
             let (key, value) = item?;
             let Some((_, id)) = keys::read_attempt(&key) else { continue };
+            if !to.takes(id) {
+                break;
+            }
             let row = self.sound(&key, rows::unseal::<AttemptRow>(&key, &value));
             let Some(attempt) = row.and_then(|row| row.into_attempt(lane, id)) else { continue };
-            if Self::fits(query, &attempt) {
-                to.push(attempt);
-                taken += 1;
-                if taken == most {
-                    break;
-                }
+            if self.fits(query, &attempt)? {
+                to.add(attempt);
             }
         }
         Ok(())
@@ -320,5 +332,65 @@ impl Look<'_> {
             records.extend(row.map(|row| row.into_record(name)));
         }
         Ok(records)
+    }
+}
+
+/// A range of keys, from filters that the keys answer.
+struct Window {
+    /// What all of them start with.
+    all: Key,
+    since: Option<Key>,
+    until: Option<Key>,
+    after: Option<Key>,
+}
+
+impl Window {
+    fn walk(self, tree: &sled::Tree, order: Order) -> Box<dyn Iterator<Item = sled::Result<(IVec, IVec)>>> {
+        let mut end = self.until.unwrap_or_else(|| keys::after_prefix(self.all.clone()));
+        let mut start = self.since.unwrap_or(self.all);
+        match (order, self.after) {
+            (Order::NewestFirst, Some(after)) => end = end.min(after),
+            (Order::OldestFirst, Some(mut after)) => {
+                after.push(0);
+                start = start.max(after);
+            }
+            (Order::NewestFirst | Order::OldestFirst, None) => {}
+        }
+        if start >= end {
+            return Box::new(std::iter::empty());
+        }
+        let range = tree.range(start..end);
+        match order {
+            Order::NewestFirst => Box::new(range.rev()),
+            Order::OldestFirst => Box::new(range),
+        }
+    }
+}
+
+/// The first attempts of an order, out of several lanes: no more of them are held than are asked for.
+struct First {
+    order: Order,
+    most: usize,
+    /// In order.
+    items: Vec<Attempt>,
+}
+
+impl First {
+    /// Whether this one would be among them, as far as is known by now.
+    fn takes(&self, id: AttemptId) -> bool {
+        let last = self.items.last().filter(|_| self.items.len() == self.most);
+        last.is_none_or(|last| match self.order {
+            Order::NewestFirst => id > last.id,
+            Order::OldestFirst => id < last.id,
+        })
+    }
+
+    fn add(&mut self, attempt: Attempt) {
+        let place = match self.order {
+            Order::NewestFirst => self.items.partition_point(|other| other.id > attempt.id),
+            Order::OldestFirst => self.items.partition_point(|other| other.id < attempt.id),
+        };
+        self.items.insert(place, attempt);
+        self.items.truncate(self.most);
     }
 }

@@ -9,8 +9,8 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE, MessageQuery,
-    Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE,
+    MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
@@ -153,7 +153,8 @@ impl Pair {
             if endpoints.is_empty() { Routing::Nowhere(NoRoute::ChannelsNotWanted) } else { Routing::To(endpoints) };
         let payload: Vec<u8> = (0..send.payload).map(|i| (i as u128 + self.drawn) as u8).collect();
         let mut message = testing::message(application, id, self.now, payload, routing);
-        message.event_type = event_type(send.event_type);
+        message.event_type = TYPES[send.event_type].into();
+        message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
         let routed_over = match send.routed_over {
             Some(right) => {
@@ -303,23 +304,38 @@ impl Pair {
         let (since, until, limit) = (query.since.map(ago), query.until.map(ago), query.limit);
         let endpoint = query.endpoint.map(endpoint_id);
 
-        let event_type = query.event_type.map(event_type);
-        let mut messages = MessageQuery { since, until, event_type, unrouted: query.unrouted, before: None, limit };
+        let event_types: Vec<_> = query.event_types.iter().map(|place| WANTED_TYPES[*place].to_owned()).collect();
+        let channel = query.channel.map(|place| CHANNELS[place].to_owned());
+        let order = if query.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+        let mut messages = MessageQuery {
+            since,
+            until,
+            event_types: event_types.clone(),
+            channel: channel.clone(),
+            endpoint,
+            unrouted: query.unrouted,
+            order,
+            after: None,
+            limit,
+        };
         loop {
-            messages.before = both!(self, messages(application, messages.clone())).next;
-            if messages.before.is_none() {
+            messages.after = both!(self, messages(application, messages.clone())).next;
+            if messages.after.is_none() {
                 break;
             }
         }
         let message = query.message.map(|index| self.pick(index).message);
         let status = query.status.map(status);
-        let mut attempts = AttemptQuery { endpoint, message, status, since, until, before: None, limit };
+        let mut attempts =
+            AttemptQuery { endpoint, message, status, event_types, channel, since, until, order, after: None, limit };
         loop {
-            attempts.before = both!(self, attempts(application, attempts.clone())).next;
-            if attempts.before.is_none() {
+            attempts.after = both!(self, attempts(application, attempts.clone())).next;
+            if attempts.after.is_none() {
                 break;
             }
         }
+        let counts = both!(self, count(application, CountQuery { endpoint, since, until }));
+        prop_assert!(counts.adds_up(), "{counts:?}");
         let mut dead = DeadQuery { endpoint, since, until, after: None, limit };
         both!(self, count_dead_letters(application, dead.clone()));
         loop {
@@ -385,9 +401,10 @@ impl Pair {
     }
 }
 
-fn event_type(place: usize) -> String {
-    ["call.started", "call.ended"][place].into()
-}
+const TYPES: [&str; 2] = ["call.started", "call.ended"];
+/// What queries ask for.
+const WANTED_TYPES: [&str; 4] = ["call.started", "call.ended", "call.*", "callback.*"];
+const CHANNELS: [&str; 2] = ["eu", "agent:a"];
 
 fn status(place: usize) -> AttemptStatus {
     let all = [
