@@ -61,8 +61,7 @@ impl Ringback {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn application_by_uid(&self, uid: &str) -> Result<Application, Error> {
-        let tenants = self.inner.directory.tenants();
-        let found = tenants.iter().find(|tenant| tenant.application.uid.as_deref() == Some(uid));
+        let found = self.inner.directory.tenant_by_uid(uid);
         found.map(|tenant| tenant.application.clone()).ok_or(Error::NotFound("application"))
     }
 
@@ -261,5 +260,19 @@ mod tests {
         assert!(fixture.store.put(vec![put]).await.unwrap());
         let application = fixture.open().await.application(id).unwrap();
         assert_eq!((application.name.as_str(), application.throttle_rate), ("A", None));
+    }
+
+    #[tokio::test]
+    async fn a_uid_leads_to_the_application_that_has_it_now() {
+        let ringback = Fixture::new().open().await;
+        let named = |uid: &str| NewApplication::named("A").uid(uid);
+        let first = ringback.create_application(named("x")).await.unwrap();
+        ringback.update_application(first.id, named("y")).await.unwrap();
+        let second = ringback.create_application(named("x")).await.unwrap();
+        assert_eq!(ringback.application_by_uid("x").unwrap().id, second.id);
+        assert_eq!(ringback.application_by_uid("y").unwrap().id, first.id);
+        ringback.delete_application(second.id).await.unwrap();
+        assert_eq!(ringback.application_by_uid("x"), Err(Error::NotFound("application")));
+        assert_eq!(ringback.application_by_uid("y").unwrap().id, first.id);
     }
 }

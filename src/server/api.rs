@@ -18,7 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::Caller;
 use super::operations::{
-    applications, attempts, doctor, endpoints, event_types, headers, health, messages, missing, profiles, replays, tokens,
+    applications, attempts, doctor, endpoints, event_types, headers, health, messages, missing, profiles, replays,
+    tokens,
 };
 use super::problem::Problem;
 use super::{Options, finish, openapi};
@@ -102,7 +103,8 @@ pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
         .fallback(missing::no_route)
         .layer(CatchPanicLayer::custom(|_| {
             tracing::error!("a handler panicked");
-            Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log").into_response()
+            Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log")
+                .into_response()
         }))
         .layer(middleware::from_fn_with_state(unfinished, finish::what_was_begun))
         .layer(cors)

@@ -125,7 +125,9 @@ impl FromRequestParts<Arc<Api>> for Named {
         let named = path_parameter(parts, api, "app_id").await?;
         match authenticate(api, &parts.headers)? {
             Caller::Operator => Ok(Named(named)),
-            Caller::Application(own) if api.application_id(&named).is_ok_and(|id| id == own) => Err(Problem::forbidden()),
+            Caller::Application(own) if api.application_id(&named).is_ok_and(|id| id == own) => {
+                Err(Problem::forbidden())
+            }
             Caller::Application(_) => Err(Problem::not_found("application")),
         }
     }

@@ -44,7 +44,8 @@ impl FromRequest<Arc<Api>> for Raw {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Raw, Problem> {
         let limit = api.ringback.config().max_payload + BESIDE_THE_PAYLOAD;
-        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > limit) {
             return Err(Problem::too_large("request", limit));
         }

@@ -20,7 +20,9 @@ pub(super) async fn what_was_begun(State(unfinished): State<Unfinished>, request
     }
     match unfinished.spawn(next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log").into_response(),
+        Err(_) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log").into_response()
+        }
     }
 }
 

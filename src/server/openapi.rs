@@ -2,7 +2,9 @@
 
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Content, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, Required, ResponseBuilder, Type};
+use utoipa::openapi::{
+    Content, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, Required, ResponseBuilder, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::{HTTPValidationError, HttpErrorOut, ValidationErrorItem};
@@ -51,7 +53,8 @@ fn complete_operation(path: &str, operation: &mut Operation, is_post: bool) {
     if is_post {
         let parameter = ParameterBuilder::new().name("idempotency-key").parameter_in(ParameterIn::Header);
         let about = "The same key with the same body is answered as before, for 24 hours; with another body: 409";
-        parameters.push(parameter.required(Required::False).description(Some(about)).schema(Some(text())).build().into());
+        parameters
+            .push(parameter.required(Required::False).description(Some(about)).schema(Some(text())).build().into());
     }
     if operation.security.is_some() {
         // Open to everybody: health.

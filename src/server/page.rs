@@ -110,7 +110,8 @@ impl<T> ListResponse<T> {
                 (all, done)
             }
             Start::After(place) => {
-                let rest: Vec<S> = all.into_iter().filter(|item| !in_front(item, &place) && cursor(item) != place).collect();
+                let rest: Vec<S> =
+                    all.into_iter().filter(|item| !in_front(item, &place) && cursor(item) != place).collect();
                 let done = rest.len() <= limit;
                 (rest.into_iter().take(limit).collect(), done)
             }

@@ -211,7 +211,11 @@ async fn delete(State(api): State<Arc<Api>>, Administered(id): Administered) -> 
 
 impl Api {
     /// The application that a message's sender names, made if it is not there.
-    pub(super) async fn application_for(&self, named: &str, given: Option<ApplicationIn>) -> Result<ApplicationId, Problem> {
+    pub(super) async fn application_for(
+        &self,
+        named: &str,
+        given: Option<ApplicationIn>,
+    ) -> Result<ApplicationId, Problem> {
         let found = self.application_id(named);
         let (Err(_), Some(given)) = (&found, given) else { return found };
         let _changes = self.changes().await;

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringback::store::{AttemptQuery, AttemptStatus, MessageQuery, Order};
 use ringback::{
-    ApplicationId, Attempt, AttemptId, Delivery, EndpointId, Message, MessageId, Outcome, Response, State as DeliveryState,
-    StateKind, Timestamp, Trigger,
+    ApplicationId, Attempt, AttemptId, Delivery, EndpointId, Message, MessageId, Outcome, Response,
+    State as DeliveryState, StateKind, Timestamp, Trigger,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -295,7 +295,8 @@ impl Api {
         let (mut attempts, done) = match status {
             Err(()) => (Vec::new(), true),
             Ok(status) => {
-                let (since, until, channel, event_types) = (query.after, query.before, query.channel, query.event_types);
+                let (since, until, channel, event_types) =
+                    (query.after, query.before, query.channel, query.event_types);
                 let wanted =
                     AttemptQuery { endpoint, message, status, since, until, channel, event_types, order, after, limit };
                 let page = self.ringback.attempts(application, wanted).await?;
@@ -547,12 +548,7 @@ async fn attempted_messages(
 /// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
 #[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
     operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
-async fn resend(
-    State(api): State<Arc<Api>>,
-    found: MessageOf,
-    to: EndpointOf,
-    once: Once,
-) -> Result<Answer, Problem> {
+async fn resend(State(api): State<Arc<Api>>, found: MessageOf, to: EndpointOf, once: Once) -> Result<Answer, Problem> {
     api.once(Some(found.application), once, b"", async {
         api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
         Ok(Answer::accepted(&EmptyResponse {}))

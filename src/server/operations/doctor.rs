@@ -88,7 +88,9 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
         let adds_up = counts.adds_up();
         if !adds_up {
             let name = application.uid.clone().unwrap_or_else(|| application.id.to_string());
-            problems.push(format!("the deliveries of application {name} do not add up to what its messages were routed to"));
+            problems.push(format!(
+                "the deliveries of application {name} do not add up to what its messages were routed to"
+            ));
         }
         applications.push(CountsOut {
             id: application.id,

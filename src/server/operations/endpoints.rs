@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    CustomHeader, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
-    Timestamp, signature,
+    CustomHeader, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
+    Secret, Timestamp, signature,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -218,7 +218,9 @@ impl EndpointIn {
             channels: self.channels.over(old.channels),
             headers,
             metadata: self.metadata.over(old.metadata),
-            throttle_rate: either("throttleRate", self.throttle_rate, self.rate_limit)?.optional().over(old.throttle_rate),
+            throttle_rate: either("throttleRate", self.throttle_rate, self.rate_limit)?
+                .optional()
+                .over(old.throttle_rate),
             ..EndpointSettings::at(self.url.over(old.url))
         };
         let mut new = NewEndpoint::from(settings);
@@ -254,15 +256,8 @@ impl EndpointIn {
             self.disabled = Patch::Reset;
         }
         let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, .. } = old;
-        let kept = EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            headers,
-            ..EndpointSettings::at("")
-        };
+        let kept =
+            EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, ..EndpointSettings::at("") };
         self.over(api, kept)
     }
 }
@@ -320,7 +315,12 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ListResponse<EndpointOut>>, Problem> {
     let all = api.ringback.endpoints(id)?;
-    Ok(Json(ListResponse::cut(all, &query, |endpoint| endpoint.id.to_string(), |endpoint| api.show_endpoint(endpoint))?))
+    Ok(Json(ListResponse::cut(
+        all,
+        &query,
+        |endpoint| endpoint.id.to_string(),
+        |endpoint| api.show_endpoint(endpoint),
+    )?))
 }
 
 /// Create an endpoint

@@ -155,11 +155,7 @@ async fn create(
 /// Get an event type
 #[utoipa::path(get, path = "/event-type/{event_type_name}", operation_id = "v1.event-type.get", tag = "Event Type",
     responses((status = 200, body = EventTypeOut)))]
-async fn get(
-    State(api): State<Arc<Api>>,
-    _: Caller,
-    Path(name): Path<String>,
-) -> Result<Json<EventTypeOut>, Problem> {
+async fn get(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Result<Json<EventTypeOut>, Problem> {
     Ok(Json(EventTypeOut::of(api.ringback.event_type(&name)?, true)))
 }
 

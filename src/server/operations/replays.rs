@@ -186,8 +186,7 @@ async fn recover(
     Body { value, raw }: Body<RecoverIn>,
 ) -> Result<Answer, Problem> {
     api.once(Some(found.application), once, &raw, async {
-        let filter =
-            ReplayFilter { endpoint: Some(found.endpoint.id), since: Some(value.since), until: value.until };
+        let filter = ReplayFilter { endpoint: Some(found.endpoint.id), since: Some(value.since), until: value.until };
         let job = api.ringback.start_replay(found.application, filter, RATE).await?;
         let status = task_status(job.status);
         Ok(Answer::accepted(&RecoverOut { id: job.id, status, task: "endpoint.recover", updated_at: job.updated_at }))

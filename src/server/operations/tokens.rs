@@ -66,7 +66,9 @@ async fn portal_access(
     responses((status = 204)))]
 async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap) -> Result<Answer, Problem> {
     match caller {
-        Caller::Operator => Err(Problem::conflict("the operator's token is the server's own; it cannot be revoked here")),
+        Caller::Operator => {
+            Err(Problem::conflict("the operator's token is the server's own; it cannot be revoked here"))
+        }
         Caller::Application(_) => {
             api.ringback.revoke_presented(auth::token(&headers)?).await?;
             Ok(Answer::nothing())
