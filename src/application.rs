@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 
 /// The most entries of a metadata map.
 pub const MAX_METADATA: usize = 50;
+/// The highest throttle rate, in requests a second.
+pub const MAX_THROTTLE_RATE: u32 = 65_535;
 
 /// A tenant of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,9 +26,11 @@ pub struct Application {
     pub name: String,
     /// The platform's own notes.
     pub metadata: BTreeMap<String, String>,
+    /// How many requests a second its endpoints may get in all. It is kept and shown; it is not enforced yet.
+    pub throttle_rate: Option<u32>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When it was last changed: with each change a later time.
     pub updated_at: Timestamp,
 }
 
@@ -42,6 +46,15 @@ pub struct NewApplication {
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// How many requests a second its endpoints may get in all: 1 to 65,535. It is kept and shown; it is not enforced
+    /// yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle_rate: Option<u32>,
+    /// Changes an application only if its `updated_at` is still this one; [`Error::Conflict`](crate::Error::Conflict)
+    /// otherwise. For a caller who reads, changes and writes back. Default: the last writer wins. No part of the JSON
+    /// form, and without a meaning where an application is made.
+    #[serde(skip)]
+    pub if_unchanged_since: Option<Timestamp>,
 }
 
 impl NewApplication {
@@ -66,8 +79,9 @@ impl NewApplication {
         }
         validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
         validate_metadata(&self.metadata)?;
-        let NewApplication { name, uid, metadata } = self;
-        Ok(Application { id, uid, name, metadata, created_at: now, updated_at: now })
+        validate_throttle_rate(self.throttle_rate)?;
+        let NewApplication { name, uid, metadata, throttle_rate, if_unchanged_since: _ } = self;
+        Ok(Application { id, uid, name, metadata, throttle_rate, created_at: now, updated_at: now })
     }
 }
 
@@ -82,6 +96,16 @@ pub(crate) fn validate_uid(uid: Option<&str>, prefix: &str) -> Result<(), Invali
         return Err(Invalid::new("uid", format!("must not start with {prefix}_, as ids do")));
     }
     Ok(())
+}
+
+/// A rate is between one request a second and what a vendor's API can say.
+pub(crate) fn validate_throttle_rate(rate: Option<u32>) -> Result<(), Invalid> {
+    match rate {
+        Some(rate) if !(1..=MAX_THROTTLE_RATE).contains(&rate) => {
+            Err(Invalid::new("throttleRate", "must be between 1 and 65,535 requests a second"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(crate) fn validate_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Invalid> {

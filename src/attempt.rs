@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::delivery::{DeliveryId, Failure, Outcome, StateKind};
@@ -12,15 +13,13 @@ use crate::time::Timestamp;
 /// How much of a response body the log keeps: 16 KiB.
 pub const MAX_RESPONSE_BODY: usize = 16 * 1024;
 
-/// One HTTP request and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// One HTTP request and what came of it. Its JSON form has the [`hint`](Attempt::hint) as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Its id, which carries its time.
     pub id: AttemptId,
     /// Which message, to which endpoint.
-    #[serde(flatten)]
     pub delivery: DeliveryId,
     /// Its number among all attempts of the delivery, from 1.
     pub number: u32,
@@ -42,6 +41,31 @@ pub struct Attempt {
     pub timing: Timing,
     /// How the delivery stood after it.
     pub result: StateKind,
+}
+
+// By hand, for the hint, which is no field.
+impl Serialize for Attempt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Attempt { id, delivery, number, round, trigger, started_at, url, .. } = self;
+        let Attempt { request_headers, outcome, response, timing, result, .. } = self;
+        let mut shown = serializer.serialize_struct("Attempt", 15)?;
+        shown.serialize_field("id", id)?;
+        shown.serialize_field("application", &delivery.lane.application)?;
+        shown.serialize_field("endpoint", &delivery.lane.endpoint)?;
+        shown.serialize_field("message", &delivery.message)?;
+        shown.serialize_field("number", number)?;
+        shown.serialize_field("round", round)?;
+        shown.serialize_field("trigger", trigger)?;
+        shown.serialize_field("startedAt", started_at)?;
+        shown.serialize_field("url", url)?;
+        shown.serialize_field("requestHeaders", request_headers)?;
+        shown.serialize_field("outcome", outcome)?;
+        shown.serialize_field("response", response)?;
+        shown.serialize_field("timing", timing)?;
+        shown.serialize_field("result", result)?;
+        shown.serialize_field("hint", &self.hint())?;
+        shown.end()
+    }
 }
 
 /// What caused an attempt.
@@ -145,4 +169,51 @@ pub fn hint(outcome: Outcome) -> Option<&'static str> {
             Failure::Damaged => "the stored message is damaged and was set aside",
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Progress;
+    use crate::id::{ApplicationId, EndpointId, MessageId};
+    use crate::testing;
+    use crate::time::Timestamp;
+    use serde_json::json;
+
+    fn attempt(outcome: Outcome, result: StateKind) -> Attempt {
+        let lane = crate::delivery::Lane {
+            application: ApplicationId::from_bytes([1; 16]),
+            endpoint: EndpointId::from_bytes([2; 16]),
+        };
+        let delivery = DeliveryId { lane, message: MessageId::from_bytes([3; 16]) };
+        let started = Timestamp::from_millis(1_000);
+        testing::attempt(AttemptId::from_parts(started, 1), delivery, Progress::new(started), outcome, result)
+    }
+
+    #[test]
+    fn the_json_form_says_what_to_look_at_and_when_the_receiver_wants_the_next() {
+        let busy = Outcome::Answered { status: 429, retry_after: Some(Duration::from_millis(1_500)) };
+        let failed = attempt(busy, StateKind::Waiting);
+        let shown = serde_json::to_value(&failed).unwrap();
+        assert_eq!(shown["outcome"], json!({"answered": {"status": 429, "retryAfterSeconds": 2}}));
+        assert_eq!(shown["hint"], json!(failed.hint().unwrap()));
+        assert_eq!(shown["application"], json!(failed.delivery.lane.application));
+        assert_eq!(shown["endpoint"], json!(failed.delivery.lane.endpoint));
+        assert_eq!(shown["message"], json!(failed.delivery.message));
+        assert_eq!(shown["startedAt"], json!("1970-01-01T00:00:01Z"));
+        let members: Vec<_> = shown.as_object().unwrap().keys().collect();
+        assert_eq!(members.len(), 15, "{members:?}");
+        let taken = attempt(Outcome::Answered { status: 302, retry_after: None }, StateKind::Delivered);
+        let shown = serde_json::to_value(&taken).unwrap();
+        assert_eq!((&shown["hint"], &shown["outcome"]["answered"]["retryAfterSeconds"]), (&json!(null), &json!(null)));
+    }
+
+    #[test]
+    fn an_outcome_in_json_reads_back() {
+        let whole = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)) };
+        for outcome in [whole, Outcome::Answered { status: 200, retry_after: None }, Outcome::Failed(Failure::Dns)] {
+            let json = serde_json::to_string(&outcome).unwrap();
+            assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap(), outcome, "{json}");
+        }
+    }
 }

@@ -204,11 +204,28 @@ pub enum Outcome {
     Answered {
         /// Its status.
         status: u16,
-        /// Its `Retry-After`, if it had one that can be read.
+        /// Its `Retry-After`, if it had one that can be read: in JSON whole seconds, rounded up.
+        #[serde(rename = "retryAfterSeconds", with = "whole_seconds", default)]
         retry_after: Option<Duration>,
     },
     /// No answer came, and why.
     Failed(Failure),
+}
+
+/// A time span in JSON: seconds, with a started one counted whole.
+mod whole_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = |span: Duration| span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0));
+        span.map(seconds).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_secs))
+    }
 }
 
 /// Why no answer came.

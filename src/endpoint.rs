@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
-use crate::application::{validate_metadata, validate_uid};
+use crate::application::{validate_metadata, validate_throttle_rate, validate_uid};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
@@ -53,7 +53,7 @@ pub struct Endpoint {
     pub status: EndpointStatus,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When it was last changed: with each change a later time.
     pub updated_at: Timestamp,
 }
 
@@ -118,6 +118,9 @@ pub struct EndpointSettings {
     /// How many requests may be on their way to it at once: 1 to 1,024. Default: `Config::max_in_flight_per_endpoint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
+    /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle_rate: Option<u32>,
     /// The event types it takes, exact or ending in `.*`. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
@@ -190,23 +193,26 @@ impl From<Profile> for ProfileChoice {
     }
 }
 
-/// What an endpoint is made from: its settings and, where the caller has one, its secret.
+/// What an endpoint is made from, or changed to: its settings and, where the caller has them, its secret and whether it
+/// is disabled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEndpoint {
     pub(crate) settings: EndpointSettings,
     pub(crate) secret: Option<Secret>,
+    pub(crate) disabled: Option<bool>,
+    pub(crate) if_unchanged_since: Option<Timestamp>,
 }
 
 impl From<EndpointSettings> for NewEndpoint {
     fn from(settings: EndpointSettings) -> Self {
-        NewEndpoint { settings, secret: None }
+        NewEndpoint { settings, secret: None, disabled: None, if_unchanged_since: None }
     }
 }
 
 impl NewEndpoint {
     /// An endpoint at this URL, with the `svix` profile.
     pub fn at(url: impl Into<String>) -> Self {
-        NewEndpoint { settings: EndpointSettings::at(url), secret: None }
+        EndpointSettings::at(url).into()
     }
 
     /// The vendor's way of sending: a built-in profile's name, or a [`Profile`].
@@ -263,6 +269,27 @@ impl NewEndpoint {
         self
     }
 
+    /// Whether it is disabled: from the start, or by the same write as the other changes. Default: it is made enabled,
+    /// and stays as it is when it is changed.
+    pub fn disabled(mut self, disabled: bool) -> Self {
+        self.disabled = Some(disabled);
+        self
+    }
+
+    /// Changes an endpoint only if its `updated_at` is still this one; [`Error::Conflict`](crate::Error::Conflict)
+    /// otherwise. For a caller who reads, changes and writes back. Default: the last writer wins. Without a meaning
+    /// where an endpoint is made.
+    pub fn if_unchanged_since(mut self, updated_at: Timestamp) -> Self {
+        self.if_unchanged_since = Some(updated_at);
+        self
+    }
+
+    /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
+    pub fn throttle_rate(mut self, rate: u32) -> Self {
+        self.settings.throttle_rate = Some(rate);
+        self
+    }
+
     /// How many requests may be on their way to it at once: 1 to 1,024.
     pub fn max_in_flight(mut self, most: u32) -> Self {
         self.settings.max_in_flight = Some(most);
@@ -282,6 +309,7 @@ impl EndpointSettings {
             timeout_ms: None,
             retry: None,
             max_in_flight: None,
+            throttle_rate: None,
             event_types: Vec::new(),
             channels: Vec::new(),
             headers: Vec::new(),
@@ -329,6 +357,7 @@ impl EndpointSettings {
         if self.max_in_flight.is_some_and(|most| !(1..=1024).contains(&most)) {
             return Err(Invalid::new("maxInFlight", "must be between 1 and 1,024"));
         }
+        validate_throttle_rate(self.throttle_rate)?;
         if profile.event_types_required && self.event_types.is_empty() {
             return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
         }
@@ -427,6 +456,17 @@ pub(crate) fn first_keys(
     Ok(secret.map(|secret| SigningKey { secret, expires_at: None }).into_iter().collect())
 }
 
+impl EndpointStatus {
+    /// The status once it has been asked to be disabled or not; what is so already stays since when it is.
+    pub(crate) fn disabled(&self, disabled: bool, now: Timestamp) -> EndpointStatus {
+        match self {
+            EndpointStatus::Enabled if disabled => EndpointStatus::Disabled { since: now },
+            EndpointStatus::Disabled { .. } if !disabled => EndpointStatus::Enabled,
+            EndpointStatus::Enabled | EndpointStatus::Disabled { .. } | EndpointStatus::Deleted { .. } => self.clone(),
+        }
+    }
+}
+
 impl Endpoint {
     /// Whether new messages make deliveries to it.
     pub fn is_enabled(&self) -> bool {
@@ -508,6 +548,8 @@ mod tests {
             (EndpointSettings { uid: Some("ep_1".into()), ..base() }, "uid"),
             (EndpointSettings { timeout_ms: Some(300_001), ..base() }, "timeoutMs"),
             (EndpointSettings { max_in_flight: Some(0), ..base() }, "maxInFlight"),
+            (EndpointSettings { throttle_rate: Some(0), ..base() }, "throttleRate"),
+            (EndpointSettings { throttle_rate: Some(65_536), ..base() }, "throttleRate"),
             (
                 EndpointSettings { retry: Some(RetrySettings { jitter: Some(2.0), ..Default::default() }), ..base() },
                 "retry.jitter",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::application::{Application, NewApplication};
 use crate::delivery::{CancelReason, Lane};
@@ -9,6 +10,7 @@ use crate::directory::{Destination, Tenant};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
 use crate::store::{MAX_PAGE, Put, Record, RecordKind};
+use crate::time::Timestamp;
 
 use super::{Ringback, records};
 
@@ -71,13 +73,17 @@ impl Ringback {
 
     /// Changes an application: everything is replaced by what is given.
     ///
+    /// The last writer wins, unless [`if_unchanged_since`](NewApplication::if_unchanged_since) is given.
+    ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] names the field; [`Error::UidTaken`]; [`Error::Conflict`] if it
-    /// was changed at the same time.
+    /// was changed at the same time, or since the time that is given.
     pub async fn update_application(&self, id: ApplicationId, new: NewApplication) -> Result<Application, Error> {
         let tenant = self.tenant(id)?;
         let old = &tenant.application;
-        let changed = Application { created_at: old.created_at, ..new.build(id, self.now())? };
+        self.check_unchanged(old.updated_at, new.if_unchanged_since)?;
+        let changed = new.build(id, self.later_than(old.updated_at))?;
+        let changed = Application { created_at: old.created_at, ..changed };
         let mut batch = vec![Put {
             key: records::application_key(id),
             expected: tenant.version,
@@ -131,6 +137,20 @@ impl Ringback {
         }
         self.inner.directory.forget(id);
         Ok(())
+    }
+
+    /// The time of a change: later than that of the change before it, so that no two have the same.
+    pub(super) fn later_than(&self, last: Timestamp) -> Timestamp {
+        self.now().max(last + Duration::from_millis(1))
+    }
+
+    pub(super) fn check_unchanged(&self, updated_at: Timestamp, expected: Option<Timestamp>) -> Result<(), Error> {
+        match expected {
+            Some(expected) if expected != updated_at => {
+                Err(Error::Conflict("it was changed since it was read; read it again"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn tenant(&self, id: ApplicationId) -> Result<Arc<Tenant>, Error> {
@@ -201,26 +221,45 @@ impl Ringback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, SystemClock};
-    use crate::egress::Policy;
-    use crate::front::Config;
-    use crate::http::HttpTransport;
-    use crate::store::Store;
-    use crate::store::memory::MemoryStore;
-
-    async fn open(store: &Arc<dyn Store>) -> Ringback {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
-        let transport = HttpTransport::new(Policy::default(), b"", Arc::clone(&clock)).unwrap();
-        Ringback::from_parts(Config::default(), Arc::clone(store), Arc::new(transport), clock).await.unwrap()
-    }
+    use crate::front::fixture::Fixture;
 
     #[tokio::test]
     async fn more_applications_than_a_page_holds_are_found_at_open() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ringback = open(&store).await;
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
         for number in 0..=MAX_PAGE {
             ringback.create_application(NewApplication::named(number.to_string())).await.unwrap();
         }
-        assert_eq!(open(&store).await.applications(), ringback.applications());
+        assert_eq!(fixture.open().await.applications(), ringback.applications());
+    }
+
+    #[tokio::test]
+    async fn of_two_who_read_the_same_application_and_write_it_back_the_second_is_told() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let read = ringback.create_application(NewApplication::named("A")).await.unwrap();
+        let write = |name: &str, throttle_rate| NewApplication {
+            throttle_rate,
+            if_unchanged_since: Some(read.updated_at),
+            ..NewApplication::named(name)
+        };
+        let first = ringback.update_application(read.id, write("B", Some(100))).await.unwrap();
+        assert!(matches!(ringback.update_application(read.id, write("C", None)).await, Err(Error::Conflict(_))));
+        assert_eq!(fixture.open().await.application(read.id), Ok(first.clone()));
+        assert_eq!((first.name.as_str(), first.throttle_rate), ("B", Some(100)));
+        let last = ringback.update_application(read.id, NewApplication::named("D")).await.unwrap();
+        assert!(read.updated_at < first.updated_at && first.updated_at < last.updated_at, "the clock stood");
+    }
+
+    #[tokio::test]
+    async fn an_application_s_record_of_before_there_were_throttle_rates_is_read() {
+        let fixture = Fixture::new();
+        let id = ApplicationId::from_bytes([1; 16]);
+        let old = r#"{"v":1,"uid":null,"name":"A","metadata":{},"created_at":"2026-01-31T08:30:00Z",
+                      "updated_at":"2026-01-31T08:30:00Z"}"#;
+        let put = Put { key: records::application_key(id), expected: 0, active: true, value: Some(old.into()) };
+        assert!(fixture.store.put(vec![put]).await.unwrap());
+        let application = fixture.open().await.application(id).unwrap();
+        assert_eq!((application.name.as_str(), application.throttle_rate), ("A", None));
     }
 }

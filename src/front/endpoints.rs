@@ -23,7 +23,7 @@ use super::{Ringback, records};
 const TRIES: usize = 16;
 
 impl Ringback {
-    /// Makes an endpoint of an application.
+    /// Makes an endpoint of an application, enabled unless it says otherwise.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] names the field (an address that must not be called is `url`);
@@ -33,7 +33,7 @@ impl Ringback {
         application: ApplicationId,
         new: impl Into<NewEndpoint>,
     ) -> Result<Endpoint, Error> {
-        let NewEndpoint { settings, secret } = new.into();
+        let NewEndpoint { settings, secret, disabled, if_unchanged_since: _ } = new.into();
         let (url, profile) = settings.validate()?;
         self.inner.egress.check_url(&url)?;
         let keys = endpoint::first_keys(&profile, secret, secret_bytes())?;
@@ -44,7 +44,7 @@ impl Ringback {
             application,
             settings,
             keys,
-            status: EndpointStatus::Enabled,
+            status: EndpointStatus::Enabled.disabled(disabled.unwrap_or_default(), now),
             created_at: now,
             updated_at: now,
         };
@@ -83,21 +83,25 @@ impl Ringback {
         Ok(live.map(|destination| destination.endpoint.clone()).collect())
     }
 
-    /// Changes an endpoint: its settings are replaced by what is given. Its keys stay, unless a secret is given.
+    /// Changes an endpoint: its settings are replaced by what is given. Its keys stay, unless a secret is given; it
+    /// stays enabled or disabled, unless [`disabled`](NewEndpoint::disabled) is given.
+    ///
+    /// The last writer wins, unless [`if_unchanged_since`](NewEndpoint::if_unchanged_since) is given.
     ///
     /// # Errors
     /// As [`create_endpoint`](Ringback::create_endpoint); `secret` is named if the keys it has do not fit the
-    /// new profile.
+    /// new profile; [`Error::Conflict`] if it was changed at the same time, or since the time that is given.
     pub async fn update_endpoint(
         &self,
         application: ApplicationId,
         id: EndpointId,
         new: impl Into<NewEndpoint>,
     ) -> Result<Endpoint, Error> {
-        let NewEndpoint { settings, secret } = new.into();
+        let NewEndpoint { settings, secret, disabled, if_unchanged_since } = new.into();
         let (url, profile) = settings.validate()?;
         self.inner.egress.check_url(&url)?;
         let old = self.destination(application, id)?;
+        self.check_unchanged(old.endpoint.updated_at, if_unchanged_since)?;
         let keys = match secret {
             None if profile.signing.secret == SecretRule::None => Vec::new(),
             None if !old.endpoint.keys.is_empty() => {
@@ -107,7 +111,12 @@ impl Ringback {
             given => endpoint::first_keys(&profile, given, secret_bytes())?,
         };
         let uids = (old.endpoint.settings.uid.clone(), settings.uid.clone());
-        let changed = Endpoint { settings, keys, updated_at: self.now(), ..old.endpoint.clone() };
+        let updated_at = self.later_than(old.endpoint.updated_at);
+        let status = match disabled {
+            Some(disabled) => old.endpoint.status.disabled(disabled, updated_at),
+            None => old.endpoint.status.clone(),
+        };
+        let changed = Endpoint { settings, keys, status, updated_at, ..old.endpoint.clone() };
         let (remove, add) = if uids.0 == uids.1 { (None, None) } else { uids };
         self.store_endpoint(changed, old.version, remove, add).await
     }
@@ -117,16 +126,17 @@ impl Ringback {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
     pub async fn enable_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<Endpoint, Error> {
-        self.set_status(application, id, EndpointStatus::Enabled).await
+        self.set_disabled(application, id, false).await
     }
 
     /// Closes an endpoint: new messages make no delivery to it, nothing is claimed for it after this returns
-    /// (what was claimed before is attempted), and what waits is canceled (by [`run`](Ringback::run), at once or when it runs again).
+    /// (what was claimed before is attempted), and what waits is canceled (by [`run`](Ringback::run), at once or when
+    /// it runs again). One that is disabled already stays disabled since when it is.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
     pub async fn disable_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<Endpoint, Error> {
-        self.set_status(application, id, EndpointStatus::Disabled { since: self.now() }).await
+        self.set_disabled(application, id, true).await
     }
 
     /// Deletes an endpoint. What waits for it is canceled; its log stays until retention removes it.
@@ -135,7 +145,7 @@ impl Ringback {
     /// [`Error::NotFound`]; [`Error::Conflict`] if it was changed at the same time.
     pub async fn delete_endpoint(&self, application: ApplicationId, id: EndpointId) -> Result<(), Error> {
         let old = self.destination(application, id)?;
-        let now = self.now();
+        let now = self.later_than(old.endpoint.updated_at);
         // Nothing is sent to it again, so its secrets need not be kept.
         let settings = EndpointSettings { headers: Vec::new(), uid: None, ..old.endpoint.settings.clone() };
         let deleted = Endpoint {
@@ -148,14 +158,16 @@ impl Ringback {
         self.store_endpoint(deleted, old.version, old.endpoint.settings.uid.clone(), None).await.map(|_| ())
     }
 
-    async fn set_status(
+    async fn set_disabled(
         &self,
         application: ApplicationId,
         id: EndpointId,
-        status: EndpointStatus,
+        disabled: bool,
     ) -> Result<Endpoint, Error> {
         let old = self.destination(application, id)?;
-        let changed = Endpoint { status, updated_at: self.now(), ..old.endpoint.clone() };
+        let updated_at = self.later_than(old.endpoint.updated_at);
+        let status = old.endpoint.status.disabled(disabled, updated_at);
+        let changed = Endpoint { status, updated_at, ..old.endpoint.clone() };
         self.store_endpoint(changed, old.version, None, None).await
     }
 
@@ -199,7 +211,8 @@ impl Ringback {
             let problem = "ten keys are active; rotate with a grace of zero, or wait until one has expired";
             return Err(Invalid::new("secret", problem).into());
         }
-        let changed = Endpoint { keys, updated_at: now, ..old.endpoint.clone() };
+        let updated_at = self.later_than(old.endpoint.updated_at);
+        let changed = Endpoint { keys, updated_at, ..old.endpoint.clone() };
         self.store_endpoint(changed, old.version, None, None).await?;
         Ok(secret)
     }
@@ -274,4 +287,44 @@ impl Ringback {
 
 fn is_deleted(endpoint: &Endpoint) -> bool {
     matches!(endpoint.status, EndpointStatus::Deleted { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::NewApplication;
+    use crate::front::fixture::Fixture;
+
+    #[tokio::test]
+    async fn an_endpoint_s_status_changes_in_the_write_of_its_settings_and_keeps_its_time() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let at = |path: &str| NewEndpoint::at(format!("https://a.example/{path}")).throttle_rate(20);
+        let made = ringback.create_endpoint(app, at("made").disabled(true)).await.unwrap();
+        let EndpointStatus::Disabled { since } = made.status else { panic!("{made:?}") };
+
+        fixture.clock.pass(Duration::from_secs(1));
+        let again = ringback.update_endpoint(app, made.id, at("again").disabled(true)).await.unwrap();
+        assert_eq!(again.status, EndpointStatus::Disabled { since }, "as it was");
+        let left = ringback.update_endpoint(app, made.id, at("left")).await.unwrap();
+        assert_eq!(left.status, EndpointStatus::Disabled { since }, "nobody asked for another");
+        assert_eq!(ringback.disable_endpoint(app, made.id).await.unwrap().status, left.status);
+
+        let enabled = ringback.update_endpoint(app, made.id, at("enabled").disabled(false)).await.unwrap();
+        assert_eq!((enabled.status.clone(), enabled.settings.throttle_rate), (EndpointStatus::Enabled, Some(20)));
+        let record = fixture.store.get(records::endpoint_key(app, made.id)).await.unwrap().unwrap();
+        assert_eq!((record.version, record.active), (5, true), "one write each");
+        assert_eq!(fixture.open().await.endpoint(app, made.id), Ok(enabled));
+    }
+
+    #[tokio::test]
+    async fn of_two_who_read_the_same_endpoint_and_write_it_back_the_second_is_told() {
+        let ringback = Fixture::new().open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let read = ringback.create_endpoint(app, NewEndpoint::at("https://a.example/")).await.unwrap();
+        let write = || NewEndpoint::at("https://b.example/").if_unchanged_since(read.updated_at);
+        ringback.update_endpoint(app, read.id, write()).await.unwrap();
+        assert!(matches!(ringback.update_endpoint(app, read.id, write()).await, Err(Error::Conflict(_))));
+    }
 }

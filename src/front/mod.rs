@@ -1,9 +1,12 @@
 //! The front: [`Ringback`], the handle that an embedding program holds.
 
 mod applications;
+mod cancel;
 mod chores;
 mod config;
 mod endpoints;
+#[cfg(test)]
+mod fixture;
 mod log;
 mod records;
 mod replay;

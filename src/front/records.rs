@@ -23,6 +23,8 @@ struct StoredApplication {
     uid: Option<String>,
     name: String,
     metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    throttle_rate: Option<u32>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -66,6 +68,7 @@ pub(super) fn application_to(application: &Application) -> Bytes {
         uid: application.uid.clone(),
         name: application.name.clone(),
         metadata: application.metadata.clone(),
+        throttle_rate: application.throttle_rate,
         created_at: application.created_at,
         updated_at: application.updated_at,
     })
@@ -73,8 +76,8 @@ pub(super) fn application_to(application: &Application) -> Bytes {
 
 pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Application> {
     let stored: StoredApplication = serde_json::from_slice(value).ok()?;
-    let StoredApplication { uid, name, metadata, created_at, updated_at, .. } = stored;
-    Some(Application { id, uid, name, metadata, created_at, updated_at })
+    let StoredApplication { uid, name, metadata, throttle_rate, created_at, updated_at, .. } = stored;
+    Some(Application { id, uid, name, metadata, throttle_rate, created_at, updated_at })
 }
 
 pub(super) fn endpoint_to(endpoint: &Endpoint) -> Bytes {

@@ -1,0 +1,11 @@
+//! Promises of what the handle keeps beside messages, over the real store: endpoints' status, event types, tokens,
+//! receipts, cancels.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+#[path = "front/cancel.rs"]
+mod cancel;
+#[path = "front/endpoints.rs"]
+mod endpoints;
