@@ -69,17 +69,25 @@ impl NewApplication {
         self
     }
 
-    /// Makes the application.
+    /// Checks everything that making an application checks, but whether the uid is taken.
     ///
     /// # Errors
     /// The first field that is out of its range.
-    pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
+    pub fn validate(&self) -> Result<(), Invalid> {
         if self.name.is_empty() || self.name.chars().count() > 256 {
             return Err(Invalid::new("name", "must have 1 to 256 characters"));
         }
         validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
         validate_metadata(&self.metadata)?;
-        validate_throttle_rate(self.throttle_rate)?;
+        validate_throttle_rate(self.throttle_rate)
+    }
+
+    /// Makes the application.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
+        self.validate()?;
         let NewApplication { name, uid, metadata, throttle_rate, if_unchanged_since: _ } = self;
         Ok(Application { id, uid, name, metadata, throttle_rate, created_at: now, updated_at: now })
     }
