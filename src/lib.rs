@@ -15,6 +15,7 @@ struct Readme;
 mod application;
 mod body;
 mod endpoint;
+mod event_type;
 mod example;
 mod id;
 mod invalid;
@@ -65,6 +66,7 @@ pub use delivery::{
 };
 pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
+pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{Config, JobStatus, ReplayFilter, ReplayJob, Ringback, Sent};

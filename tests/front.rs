@@ -9,3 +9,5 @@ mod support;
 mod cancel;
 #[path = "front/endpoints.rs"]
 mod endpoints;
+#[path = "front/event_types.rs"]
+mod event_types;

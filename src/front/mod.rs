@@ -3,11 +3,14 @@
 mod applications;
 mod cancel;
 mod chores;
+mod claims;
 mod config;
 mod endpoints;
+mod event_types;
 #[cfg(test)]
 mod fixture;
 mod log;
+mod parts;
 mod records;
 mod replay;
 mod send;
@@ -28,6 +31,8 @@ use crate::random::IdSource;
 use crate::store::{Health, Store};
 use crate::time::Timestamp;
 use crate::transport::Transport;
+
+use event_types::EventTypes;
 
 pub use config::Config;
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
@@ -59,6 +64,7 @@ struct Inner {
     shutdown: Notify,
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
+    event_types: EventTypes,
     /// Rings when a replay job was started.
     jobs: Notify,
 }
@@ -122,9 +128,11 @@ impl Ringback {
                 shutdown_chores: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
+                event_types: EventTypes::default(),
             }),
         };
         ringback.read_directory().await?;
+        ringback.read_event_types().await?;
         Ok(ringback)
     }
 
