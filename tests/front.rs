@@ -11,3 +11,5 @@ mod cancel;
 mod endpoints;
 #[path = "front/event_types.rs"]
 mod event_types;
+#[path = "front/tokens.rs"]
+mod tokens;

@@ -111,7 +111,7 @@ impl Ringback {
         Ok(changed)
     }
 
-    /// Deletes an application and its endpoints. What waits to be delivered is canceled; what is stored of its
+    /// Deletes an application and its endpoints, and revokes its tokens. What waits to be delivered is canceled; what is stored of its
     /// messages goes with retention.
     ///
     /// # Errors
@@ -121,6 +121,7 @@ impl Ringback {
         for endpoint in endpoints {
             self.delete_endpoint(id, endpoint).await?;
         }
+        self.revoke_tokens(id).await?;
         let tenant = self.tenant(id)?;
         // Its record stays, inactive: what still waits after a restart is found by it.
         let mut batch = vec![Put {

@@ -14,6 +14,7 @@ mod parts;
 mod records;
 mod replay;
 mod send;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,10 +34,12 @@ use crate::time::Timestamp;
 use crate::transport::Transport;
 
 use event_types::EventTypes;
+use tokens::Tokens;
 
 pub use config::Config;
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
 pub use send::Sent;
+pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
 const WATCH_BEHIND: usize = 1024;
@@ -65,6 +68,7 @@ struct Inner {
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
     event_types: EventTypes,
+    tokens: Tokens,
     /// Rings when a replay job was started.
     jobs: Notify,
 }
@@ -129,10 +133,12 @@ impl Ringback {
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
                 event_types: EventTypes::default(),
+                tokens: Tokens::default(),
             }),
         };
         ringback.read_directory().await?;
         ringback.read_event_types().await?;
+        ringback.read_tokens().await?;
         Ok(ringback)
     }
 

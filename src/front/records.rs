@@ -1,4 +1,4 @@
-//! The stored forms of applications, endpoints, event types and replay jobs: JSON, apart from the forms in memory.
+//! The stored forms of applications, endpoints, event types, tokens and replay jobs: JSON, apart from the forms in memory.
 //!
 //! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text);
 //! key id 0 is plain, so that encryption can come without a migration.
@@ -12,10 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::application::Application;
 use crate::endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, SigningKey};
 use crate::event_type::EventType;
-use crate::id::{ApplicationId, EndpointId, JobId};
+use crate::id::{ApplicationId, EndpointId, JobId, TokenId};
 use crate::secret::Secret;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
+
+use super::tokens::Token;
 
 const VERSION: u32 = 1;
 
@@ -79,6 +81,17 @@ impl StoredEventType {
         let StoredEventType { description, archived, deprecated, feature_flag, created_at, updated_at, .. } = self;
         EventType { name, description, archived, deprecated, schemas, feature_flag, created_at, updated_at }
     }
+}
+
+/// A token beside its hash, which is the record's key.
+#[derive(Serialize, Deserialize)]
+struct StoredToken {
+    v: u32,
+    id: TokenId,
+    application: ApplicationId,
+    name: Option<String>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 fn encode(value: &impl Serialize) -> Bytes {
@@ -153,6 +166,22 @@ pub(super) fn event_type_from(value: &[u8]) -> Option<StoredEventType> {
     serde_json::from_slice(value).ok()
 }
 
+pub(super) fn token_to(token: &Token) -> Bytes {
+    encode(&StoredToken {
+        v: VERSION,
+        id: token.id,
+        application: token.application,
+        name: token.name.clone(),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+    })
+}
+
+pub(super) fn token_from(value: &[u8]) -> Option<Token> {
+    let StoredToken { id, application, name, created_at, expires_at, .. } = serde_json::from_slice(value).ok()?;
+    Some(Token { id, application, name, created_at, expires_at })
+}
+
 pub(super) fn application_key(id: ApplicationId) -> RecordKey {
     RecordKey { kind: RecordKind::Application, application: None, key: id.to_bytes().to_vec() }
 }
@@ -186,4 +215,8 @@ pub(super) fn event_type_key(name: &str) -> RecordKey {
 pub(super) fn schemas_owner(event_type: &RecordKey, version: u64) -> Vec<u8> {
     let name: [u8; 32] = Sha256::digest(&event_type.key).into();
     [&name[..], &version.to_be_bytes()].concat()
+}
+
+pub(super) fn token_key(hash: [u8; 32]) -> RecordKey {
+    RecordKey { kind: RecordKind::Token, application: None, key: hash.to_vec() }
 }
