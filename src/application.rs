@@ -93,13 +93,19 @@ impl NewApplication {
     }
 }
 
+/// A name has 1 to 256 harmless characters.
+pub(crate) fn validate_name(field: &'static str, name: &str) -> Result<(), Invalid> {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(harmless) {
+        return Err(Invalid::new(field, "must have 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
+    }
+    Ok(())
+}
+
 /// A uid has 1 to 256 harmless characters, and does not look like an id.
 pub(crate) fn validate_uid(uid: Option<&str>, prefix: &str) -> Result<(), Invalid> {
     let Some(uid) = uid else { return Ok(()) };
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if uid.is_empty() || uid.len() > 256 || !uid.bytes().all(harmless) {
-        return Err(Invalid::new("uid", "must have 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
-    }
+    validate_name("uid", uid)?;
     if uid.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')) {
         return Err(Invalid::new("uid", format!("must not start with {prefix}_, as ids do")));
     }
