@@ -11,6 +11,8 @@ use clap::{Parser, Subcommand};
 
 use crate::demo;
 
+mod serve;
+
 /// A durable webhook sender: it signs events the way each vendor's receivers expect, queues them on disk, delivers,
 /// retries, logs and replays.
 #[derive(Debug, Parser)]
@@ -30,6 +32,13 @@ enum Command {
     /// goes on from the same queue; a delivery that gave up is replayed; every receiver verifies what it gets with code
     /// of its own. Delays and time limits are scaled down, and said so. The exit code is 0 only if all of it holds.
     Demo(demo::Options),
+    /// Serves the HTTP API and delivers, until SIGTERM or SIGINT
+    ///
+    /// Settings come from the file, the environment (`RINGBACK_` and the name in upper case) and flags; the latter win.
+    /// `ringback config` shows what is in force.
+    Serve(serve::ServeOptions),
+    /// Shows every setting in force and where it came from
+    Config(serve::ConfigOptions),
     /// The sender of `ringback demo`
     #[command(hide = true)]
     DemoSender(demo::SenderOptions),
@@ -38,7 +47,10 @@ enum Command {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
-    log_if_asked();
+    // The server's log is a setting.
+    if !matches!(command, Command::Serve(_)) {
+        log_if_asked();
+    }
     execute(command).unwrap_or_else(|error| {
         eprintln!("ringback: {error:#}");
         ExitCode::FAILURE
@@ -54,6 +66,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         match command {
             Command::Demo(options) => demo::run(options).await,
+            Command::Serve(options) => serve::serve(options).await,
+            Command::Config(options) => serve::config(&options),
             Command::DemoSender(options) => demo::run_sender(options).await.map(|()| ExitCode::SUCCESS),
         }
     });

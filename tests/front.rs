@@ -9,3 +9,7 @@ mod support;
 mod cancel;
 #[path = "front/endpoints.rs"]
 mod endpoints;
+#[path = "front/event_types.rs"]
+mod event_types;
+#[path = "front/tokens.rs"]
+mod tokens;

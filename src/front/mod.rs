@@ -3,14 +3,18 @@
 mod applications;
 mod cancel;
 mod chores;
+mod claims;
 mod config;
 mod endpoints;
+mod event_types;
 #[cfg(test)]
 mod fixture;
 mod log;
+mod parts;
 mod records;
 mod replay;
 mod send;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,9 +33,13 @@ use crate::store::{Health, Store};
 use crate::time::Timestamp;
 use crate::transport::Transport;
 
+use event_types::EventTypes;
+use tokens::Tokens;
+
 pub use config::Config;
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
 pub use send::Sent;
+pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
 const WATCH_BEHIND: usize = 1024;
@@ -59,6 +67,8 @@ struct Inner {
     shutdown: Notify,
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
+    event_types: EventTypes,
+    tokens: Tokens,
     /// Rings when a replay job was started.
     jobs: Notify,
 }
@@ -122,9 +132,13 @@ impl Ringback {
                 shutdown_chores: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
+                event_types: EventTypes::default(),
+                tokens: Tokens::default(),
             }),
         };
         ringback.read_directory().await?;
+        ringback.read_event_types().await?;
+        ringback.read_tokens().await?;
         Ok(ringback)
     }
 

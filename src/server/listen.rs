@@ -36,6 +36,13 @@ impl Listening {
         Listening { stop, task }
     }
 
+    /// Waits until the task has ended by itself; afterwards there is nothing to stop.
+    pub(super) async fn ended(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "the server ended");
+        }
+    }
+
     pub(super) async fn stop(self, grace: Duration) {
         let _ = self.stop.send(grace);
         if let Err(error) = self.task.await {
