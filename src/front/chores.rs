@@ -116,8 +116,8 @@ impl Ringback {
         Ok(())
     }
 
-    /// Removes what retention allows, and tokens that have expired, now; answers how many messages. [`run`](Ringback::run) does it every
-    /// `Config::prune_every`.
+    /// Removes what retention allows, now, with the tokens and the receipts that have expired; answers how many
+    /// messages. [`run`](Ringback::run) does it every `Config::prune_every`.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -141,6 +141,7 @@ impl Ringback {
             prune.after = pruned.next;
         }
         self.prune_tokens().await?;
+        self.prune_receipts().await?;
         Ok(removed)
     }
 
