@@ -200,6 +200,19 @@ pub enum Replayed {
     InFlight,
     /// There is no such delivery, or its message is gone; nothing changed.
     NotFound,
+    /// Its message's payload has been expunged: there is nothing to send; nothing changed.
+    Expunged,
+    /// Nothing changed, because another one of the batch is expunged and a record went along.
+    Untouched,
+}
+
+/// What to erase. The rest of its record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expunge {
+    /// A message's payload.
+    Payload(MessageId),
+    /// The body of the response to an attempt.
+    Response(AttemptId),
 }
 
 /// What to cancel.
@@ -311,7 +324,7 @@ pub struct Pruned {
 pub struct Health {
     /// Deliveries that have not ended.
     pub open: u64,
-    /// The payload bytes of those, each delivery counting its message's.
+    /// The payload bytes of those, each delivery counting its message's as it was sent.
     pub open_bytes: u64,
     /// Deliveries with a lease that was neither settled nor claimed again.
     pub leased: u64,
@@ -346,10 +359,17 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
     /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
     /// What is replayed in a closed lane waits until the lane opens.
+    ///
+    /// What is of an expunged message stays as it is. If a record goes along that counts what is replayed, then nothing
+    /// is done at all: each of the batch answers [`Replayed::Expunged`] or [`Replayed::Untouched`].
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
     /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
+
+    /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of
+    /// the message that has not ended goes on, and counts the bytes that it had; a lease given before may have them.
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool>;
 
     /// A message by its id.
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>>;
@@ -375,6 +395,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Attempts in the order of their ids, forwards or backwards.
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
+
+    /// An attempt by its id.
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>>;
 
     /// How many messages there are and how their deliveries stand. A delivery that moves meanwhile is counted once, as
     /// it was or as it became. Nothing else waits for it, however much there is to count.

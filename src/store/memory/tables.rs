@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::{
-    Cancel, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
+    RecordKey, RecordKind, Replayed, Settled, Settlement,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
@@ -50,6 +52,8 @@ pub(super) struct Row {
     sequence: u64,
     pub(super) state: State,
     progress: Progress,
+    /// Its message's payload, as it was sent.
+    bytes: u64,
 }
 
 /// A lease that was neither settled nor claimed again.
@@ -93,6 +97,7 @@ impl Tables {
             sequence: self.last_sequence,
             state: State::Waiting { due: accepted_at },
             progress: Progress::new(accepted_at),
+            bytes: message.payload.len() as u64,
         };
         for endpoint in endpoints_of(&message) {
             self.place(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
@@ -170,10 +175,44 @@ impl Tables {
         Settled::Done
     }
 
+    /// A record that goes along with a replay counts what is replayed: it is all or nothing.
+    pub(super) fn replay_refused(&self, batch: &[DeliveryId], record: &Put) -> Option<Vec<Replayed>> {
+        let refused = self.version(&record.key) == record.expected && batch.iter().any(|id| self.is_expunged(*id));
+        let answer = |id: &DeliveryId| if self.is_expunged(*id) { Replayed::Expunged } else { Replayed::Untouched };
+        refused.then(|| batch.iter().map(answer).collect())
+    }
+
+    /// Whether it is a delivery of an expunged message.
+    fn is_expunged(&self, id: DeliveryId) -> bool {
+        let stored = self.messages.get(&(id.lane.application, id.message));
+        self.deliveries.contains_key(&id) && stored.is_some_and(|stored| stored.message.expunged)
+    }
+
+    pub(super) fn expunge(&mut self, application: ApplicationId, what: Expunge) -> bool {
+        match what {
+            Expunge::Payload(id) => {
+                let Some(stored) = self.messages.get_mut(&(application, id)) else { return false };
+                let message = Message { payload: Bytes::new(), expunged: true, ..(*stored.message).clone() };
+                stored.message = Arc::new(message);
+                true
+            }
+            Expunge::Response(id) => {
+                let Some(attempt) = self.attempts.get_mut(&(application, id)) else { return false };
+                if let Some(response) = &mut attempt.response {
+                    (response.body, response.expunged) = (Bytes::new(), true);
+                }
+                true
+            }
+        }
+    }
+
     pub(super) fn replay(&mut self, id: DeliveryId, now: Timestamp) -> Replayed {
         let Some(row) = self.deliveries.get(&id).copied() else {
             return Replayed::NotFound;
         };
+        if self.is_expunged(id) {
+            return Replayed::Expunged;
+        }
         if self.leases.get(&id).is_some_and(|held| held.until > now) {
             return Replayed::InFlight;
         }
@@ -380,9 +419,8 @@ impl Tables {
     pub(super) fn health(&self) -> Health {
         let mut health = Health { leased: self.leases.len() as u64, ..Health::default() };
         for id in self.lanes.keys().flat_map(|lane| self.open_in(*lane)) {
-            let stored = self.messages.get(&(id.lane.application, id.message));
             health.open += 1;
-            health.open_bytes += stored.map_or(0, |stored| stored.message.payload.len() as u64);
+            health.open_bytes += self.deliveries.get(&id).map_or(0, |row| row.bytes);
         }
         health
     }
