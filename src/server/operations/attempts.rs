@@ -1,6 +1,6 @@
 //! Attempts: the log of what was tried, by endpoint, by message, or of a whole application; and the deliveries.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -324,16 +324,14 @@ impl Api {
         application: ApplicationId,
         attempts: &[Attempt],
     ) -> Result<HashMap<MessageId, Arc<Message>>, Problem> {
+        let ids: BTreeSet<MessageId> = attempts.iter().map(|attempt| attempt.delivery.message).collect();
         let mut found = HashMap::new();
-        for attempt in attempts {
-            let id = attempt.delivery.message;
-            if !found.contains_key(&id) {
-                // One that retention has taken meanwhile is left out.
-                match self.ringback.message(application, id).await {
-                    Ok(message) => drop(found.insert(id, message)),
-                    Err(ringback::Error::NotFound(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        for id in ids {
+            // One that retention has taken meanwhile is left out.
+            match self.ringback.message(application, id).await {
+                Ok(message) => drop(found.insert(id, message)),
+                Err(ringback::Error::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(found)
