@@ -289,3 +289,16 @@ fn the_example_file_is_read_and_says_the_defaults() {
         }
     }
 }
+
+#[test]
+fn the_manual_lists_every_setting_with_its_default_and_shows_the_files_it_names() {
+    let manual = include_str!("../../docs/sidecar.md");
+    for key in Key::ALL {
+        let default = key.entry().default.map_or("none".to_owned(), |default| format!("`{default}`"));
+        let row = format!("| `{}` | {default} | ", key.name());
+        assert!(manual.contains(&row), "{row}");
+    }
+    for file in [include_str!("../../docs/deploy/ringback.service"), include_str!("../../docs/deploy/Dockerfile")] {
+        assert!(manual.contains(file));
+    }
+}
