@@ -95,18 +95,31 @@ impl Sweeps {
 /// Every application and endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    tenants: RwLock<HashMap<ApplicationId, Arc<Tenant>>>,
+    shown: RwLock<Shown>,
+}
+
+/// What the directory shows.
+#[derive(Debug, Default)]
+struct Shown {
+    tenants: HashMap<ApplicationId, Arc<Tenant>>,
+    /// Applications by the platform's own names for them.
+    by_uid: HashMap<String, ApplicationId>,
 }
 
 const UNPOISONED: &str = "no code panics while it holds the directory";
 
 impl Directory {
     pub(crate) fn tenant(&self, id: ApplicationId) -> Option<Arc<Tenant>> {
-        self.tenants.read().expect(UNPOISONED).get(&id).cloned()
+        self.shown.read().expect(UNPOISONED).tenants.get(&id).cloned()
+    }
+
+    pub(crate) fn tenant_by_uid(&self, uid: &str) -> Option<Arc<Tenant>> {
+        let shown = self.shown.read().expect(UNPOISONED);
+        shown.tenants.get(shown.by_uid.get(uid)?).cloned()
     }
 
     pub(crate) fn destination(&self, lane: Lane) -> Option<Arc<Destination>> {
-        self.tenants.read().expect(UNPOISONED).get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
+        self.shown.read().expect(UNPOISONED).tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned()
     }
 
     /// Whether attempts may start in a lane. One that is not known belonged to an application that was deleted.
@@ -115,14 +128,14 @@ impl Directory {
     }
 
     pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {
-        let tenants = self.tenants.read().expect(UNPOISONED);
-        let find = |lane: &Lane| tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned();
+        let shown = self.shown.read().expect(UNPOISONED);
+        let find = |lane: &Lane| shown.tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned();
         lanes.iter().map(|lane| (*lane, find(lane))).collect()
     }
 
     /// All applications, by id.
     pub(crate) fn tenants(&self) -> Vec<Arc<Tenant>> {
-        let mut tenants: Vec<_> = self.tenants.read().expect(UNPOISONED).values().cloned().collect();
+        let mut tenants: Vec<_> = self.shown.read().expect(UNPOISONED).tenants.values().cloned().collect();
         tenants.sort_unstable_by_key(|tenant| tenant.application.id);
         tenants
     }
@@ -130,7 +143,8 @@ impl Directory {
     /// Shows a tenant as it is now. The application and its endpoints have versions of their own: of each, a later
     /// state that is shown already stays.
     pub(crate) fn show(&self, mut tenant: Tenant) {
-        let mut tenants = self.tenants.write().expect(UNPOISONED);
+        let mut all = self.shown.write().expect(UNPOISONED);
+        let Shown { tenants, by_uid } = &mut *all;
         if let Some(shown) = tenants.get(&tenant.application.id) {
             if shown.version > tenant.version {
                 tenant.application = shown.application.clone();
@@ -141,10 +155,31 @@ impl Directory {
                 tenant.list_version = shown.list_version;
             }
         }
-        tenants.insert(tenant.application.id, Arc::new(tenant));
+        let id = tenant.application.id;
+        let uid = tenant.application.uid.clone();
+        let before = tenants.insert(id, Arc::new(tenant));
+        let old = before.and_then(|before| before.application.uid.clone());
+        if old != uid {
+            forget_uid(by_uid, old, id);
+        }
+        if let Some(uid) = uid {
+            by_uid.insert(uid, id);
+        }
     }
 
     pub(crate) fn forget(&self, id: ApplicationId) {
-        self.tenants.write().expect(UNPOISONED).remove(&id);
+        let mut all = self.shown.write().expect(UNPOISONED);
+        let Shown { tenants, by_uid } = &mut *all;
+        if let Some(before) = tenants.remove(&id) {
+            forget_uid(by_uid, before.application.uid.clone(), id);
+        }
+    }
+}
+
+/// The uid may be another application's by now: that one's entry stays.
+fn forget_uid(by_uid: &mut HashMap<String, ApplicationId>, uid: Option<String>, of: ApplicationId) {
+    let Some(uid) = uid else { return };
+    if by_uid.get(&uid) == Some(&of) {
+        by_uid.remove(&uid);
     }
 }

@@ -39,7 +39,7 @@ fn wants(endpoint: &Endpoint, event_type: &str, channels: &[String]) -> Wants {
 }
 
 /// Whether a filter, exact or ending in `.*`, takes an event type.
-fn type_matches(wanted: &str, event_type: &str) -> bool {
+pub(crate) fn type_matches(wanted: &str, event_type: &str) -> bool {
     match wanted.strip_suffix(".*") {
         None => wanted == event_type,
         Some(parent) => event_type.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.')),

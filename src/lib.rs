@@ -69,7 +69,7 @@ pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
-pub use front::{Config, IssuedToken, JobStatus, ReplayFilter, ReplayJob, Ringback, Sent, Token};
+pub use front::{Config, IssuedToken, JobStatus, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
 pub use invalid::Invalid;
 pub use message::{Message, NewMessage, NoRoute, Routing};

@@ -1,6 +1,7 @@
 //! Messages: what happened, as the platform told it.
 //!
-//! Invariants: a [`Message`] that exists is a valid one; its payload's bytes, its id and its time never change.
+//! Invariants: a [`Message`] that exists is a valid one; its payload's bytes, its id and its time never change (but
+//! the payload can be expunged).
 
 use std::borrow::Cow;
 
@@ -97,10 +98,7 @@ impl NewMessage {
         }
         self.channels.iter().try_for_each(|channel| validate_channel(channel))?;
         for (field, text) in [("eventId", &self.event_id), ("idempotencyKey", &self.idempotency_key)] {
-            let Some(text) = text else { continue };
-            if text.is_empty() || text.len() > 256 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-                return Err(Invalid::new(field, "must have 1 to 256 printable ASCII characters"));
-            }
+            text.as_ref().map_or(Ok(()), |text| validate_key(field, text))?;
         }
         Ok(())
     }
@@ -134,6 +132,8 @@ pub struct Message {
     pub test: bool,
     /// Where it goes.
     pub routing: Routing,
+    /// Whether its payload was erased on request. The payload is then empty, and nothing more is sent of it.
+    pub expunged: bool,
 }
 
 /// JSON stands in JSON output as it is; other bytes as a text, with what is not UTF-8 replaced.
@@ -178,6 +178,14 @@ impl NoRoute {
             NoRoute::ChannelsNotWanted => "no endpoint that takes this event type listens to its channels",
         }
     }
+}
+
+/// An event id or an idempotency key is a text that its caller chooses.
+pub(crate) fn validate_key(field: &'static str, key: &str) -> Result<(), Invalid> {
+    if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(Invalid::new(field, "must have 1 to 256 printable ASCII characters"));
+    }
+    Ok(())
 }
 
 /// An event type is a dotted name.

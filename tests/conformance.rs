@@ -15,8 +15,12 @@ mod world;
 mod cancel;
 #[path = "conformance/claim.rs"]
 mod claim;
+#[path = "conformance/count.rs"]
+mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
+#[path = "conformance/expunge.rs"]
+mod expunge;
 #[path = "conformance/life.rs"]
 mod life;
 #[path = "conformance/model.rs"]
@@ -115,6 +119,16 @@ macro_rules! conformance {
                 what_has_ended_is_not_canceled
                 a_closed_lane_can_be_canceled
             }
+            expunge {
+                an_expunged_payload_is_gone_and_all_else_of_the_message_stays
+                only_what_is_there_is_expunged
+                what_waits_is_claimed_without_the_payload
+                the_counts_stay_as_the_message_was_sent
+                an_expunged_response_has_no_body_and_the_attempt_stays
+                an_attempt_is_found_by_its_id
+                what_is_of_an_expunged_message_is_not_replayed
+                a_message_is_expunged_while_others_are_sent
+            }
             retention {
                 retention_keeps_what_has_not_ended
                 retention_removes_what_was_delivered_before_its_time
@@ -125,16 +139,23 @@ macro_rules! conformance {
                 retention_walks_all_applications_by_pages
             }
             query {
-                messages_are_listed_newest_first_and_completely
+                messages_are_listed_in_each_order_and_completely
                 messages_are_found_by_each_filter
-                attempts_are_listed_newest_first_and_completely
+                messages_are_found_by_type_channel_and_endpoint
+                attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
+                attempts_are_found_by_type_and_channel_of_their_messages
                 dead_letters_are_listed_completely_by_endpoint_and_message
                 dead_letters_are_found_by_endpoint_and_time
                 only_what_is_dead_is_a_dead_letter
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            count {
+                each_delivery_is_counted_once_in_the_state_that_it_is_in
+                what_is_counted_can_be_narrowed_to_an_endpoint_and_a_window
+                the_counts_add_up_while_everything_moves
             }
             record {
                 a_record_is_made_changed_and_removed_by_version

@@ -138,7 +138,7 @@ async fn drain(folder: &Path) -> (Vec<Attempt>, HashMap<StateKind, usize>) {
             assert_eq!(deliveries.len(), sender::endpoints());
             deliveries.iter().for_each(|delivery| *states.entry(delivery.state.kind()).or_insert(0) += 1);
         }
-        query.before = page.next;
+        query.after = page.next;
         if page.next.is_none() {
             break;
         }
@@ -154,7 +154,7 @@ async fn log(ringback: &Ringback, application: ApplicationId) -> Vec<Attempt> {
     loop {
         let page = ringback.attempts(application, query.clone()).await.unwrap();
         log.extend(page.items);
-        query.before = page.next;
+        query.after = page.next;
         if page.next.is_none() {
             return log;
         }

@@ -11,5 +11,7 @@ mod cancel;
 mod endpoints;
 #[path = "front/event_types.rs"]
 mod event_types;
+#[path = "front/receipts.rs"]
+mod receipts;
 #[path = "front/tokens.rs"]
 mod tokens;

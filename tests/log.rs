@@ -5,24 +5,24 @@
 
 mod support;
 
-use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MessageQuery};
+use ringback::store::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery};
 use ringback::{
-    Attempt, EndpointId, Error, Invalid, MessageId, NewEndpoint, NewMessage, NoRoute, Profile, Routing, State,
-    StateKind, Timestamp, Trigger, example_event_types,
+    ApplicationId, Attempt, EndpointId, Error, Invalid, MessageId, NewApplication, NewEndpoint, NewMessage, NoRoute,
+    Profile, Routing, State, StateKind, Timestamp, Trigger, example_event_types,
 };
 use support::{Behaviour, Receiver, World, quick, retries};
 
 /// Everything that a query finds, read in pages of `limit`: complete, in order, without repeats.
 async fn pages(world: &World, query: AttemptQuery, limit: usize) -> Vec<Attempt> {
     let mut all: Vec<Attempt> = Vec::new();
-    let mut before = query.before;
+    let mut after = query.after;
     loop {
-        let page = world.ringback.attempts(world.app, AttemptQuery { before, limit, ..query.clone() }).await.unwrap();
+        let page = world.ringback.attempts(world.app, AttemptQuery { after, limit, ..query.clone() }).await.unwrap();
         assert!(page.items.len() <= limit);
         assert!(page.next.is_none() || page.items.len() == limit, "a page that is not the last is full");
         all.extend(page.items);
-        before = page.next;
-        if before.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }
@@ -100,7 +100,7 @@ async fn messages_and_dead_letters_are_listed_in_pages() {
     loop {
         let page = world.ringback.messages(world.app, query.clone()).await.unwrap();
         found.extend(page.items.iter().map(|message| message.id));
-        query.before = page.next;
+        query.after = page.next;
         if page.next.is_none() {
             break;
         }
@@ -108,7 +108,7 @@ async fn messages_and_dead_letters_are_listed_in_pages() {
     found.reverse();
     assert_eq!(found, sent);
     let since = Some(sent[5].time());
-    let of_type = MessageQuery { event_type: Some("test.other".into()), limit: 10, ..MessageQuery::default() };
+    let of_type = MessageQuery { event_types: vec!["test.other".into()], limit: 10, ..MessageQuery::default() };
     assert!(world.ringback.messages(world.app, of_type).await.unwrap().items.is_empty());
     let later = MessageQuery { since, limit: 250, ..MessageQuery::default() };
     let later = world.ringback.messages(world.app, later).await.unwrap().items;
@@ -305,4 +305,32 @@ async fn a_message_is_found_by_its_event_id() {
     assert_eq!(&found.payload[..], br#"{"n": 1.0}"#);
     let other = world.ringback.message_by_event_id(world.app, "call_2").await;
     assert_eq!(other.unwrap_err(), Error::NotFound("message"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_add_up_by_application_and_endpoint_and_know_what_there_is() {
+    let (world, sent, [failing, well]) = busy().await;
+    let all = CountQuery::default();
+    let of = |endpoint| CountQuery { endpoint: Some(endpoint), ..all };
+    let counts = world.ringback.counts(world.app, all).await.unwrap();
+    assert!(counts.adds_up());
+    let none = Counts::default();
+    assert_eq!(counts, Counts { messages: 20, routed: 40, delivered: 20, dead: 20, ..none });
+    let shown = serde_json::to_value(counts).unwrap();
+    assert_eq!(shown["routed"], 40);
+    let failed = world.ringback.counts(world.app, of(failing)).await.unwrap();
+    assert_eq!(failed, Counts { messages: 20, routed: 20, dead: 20, ..none });
+    let since = CountQuery { since: Some(sent[5].time()), ..of(well) };
+    let later = sent.iter().filter(|id| id.time() >= sent[5].time()).count() as u64;
+    let expected = Counts { messages: later, routed: later, delivered: later, ..none };
+    assert_eq!(world.ringback.counts(world.app, since).await.unwrap(), expected);
+    world.ringback.delete_endpoint(world.app, failing).await.unwrap();
+    assert_eq!(world.ringback.counts(world.app, of(failing)).await.unwrap(), failed, "its log is kept");
+
+    let other = world.ringback.create_application(NewApplication::named("Other")).await.unwrap().id;
+    assert_eq!(world.ringback.counts(other, all).await.unwrap(), none);
+    let stranger = world.ringback.counts(other, of(well)).await;
+    assert_eq!(stranger, Err(Error::NotFound("endpoint")));
+    let unknown = ApplicationId::from_bytes([7; 16]);
+    assert_eq!(world.ringback.counts(unknown, all).await, Err(Error::NotFound("application")));
 }

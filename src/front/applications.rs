@@ -33,7 +33,9 @@ impl Ringback {
             batch.push(self.uid_put(records::application_uid_key(uid), &application.id.to_bytes()));
         }
         if !self.inner.store.put(batch).await? {
-            return Err(Error::UidTaken(application.uid.unwrap_or_default()));
+            let uid = application.uid.unwrap_or_default();
+            self.reread_owner(&uid).await?;
+            return Err(Error::UidTaken(uid));
         }
         self.inner.directory.show(Tenant {
             application: application.clone(),
@@ -61,8 +63,7 @@ impl Ringback {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn application_by_uid(&self, uid: &str) -> Result<Application, Error> {
-        let tenants = self.inner.directory.tenants();
-        let found = tenants.iter().find(|tenant| tenant.application.uid.as_deref() == Some(uid));
+        let found = self.inner.directory.tenant_by_uid(uid);
         found.map(|tenant| tenant.application.clone()).ok_or(Error::NotFound("application"))
     }
 
@@ -98,12 +99,14 @@ impl Ringback {
             if let Some(uid) = &changed.uid {
                 let key = records::application_uid_key(uid);
                 if self.inner.store.get(key.clone()).await?.is_some() {
+                    self.reread_owner(uid).await?;
                     return Err(Error::UidTaken(uid.clone()));
                 }
                 batch.push(self.uid_put(key, &id.to_bytes()));
             }
         }
         if !self.inner.store.put(batch).await? {
+            self.reread(id).await?;
             return Err(Error::Conflict("the application was changed at the same time; try again"));
         }
         let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
@@ -134,10 +137,30 @@ impl Ringback {
             batch.push(Put { key: records::application_uid_key(uid), expected: 1, active: true, value: None });
         }
         if !self.inner.store.put(batch).await? {
+            self.reread(id).await?;
             return Err(Error::Conflict("the application was changed at the same time; try again"));
         }
         self.inner.directory.forget(id);
         Ok(())
+    }
+
+    /// Shows an application as the store has it: a call that was dropped before it returned may have changed it.
+    async fn reread(&self, id: ApplicationId) -> Result<(), Error> {
+        let Some(record) = self.inner.store.get(records::application_key(id)).await? else { return Ok(()) };
+        match records::application_from(id, &record.value) {
+            Some(application) if record.active => self.read_tenant(application, record.version).await?,
+            Some(_) => self.inner.directory.forget(id),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn reread_owner(&self, uid: &str) -> Result<(), Error> {
+        let owner = self.inner.store.get(records::application_uid_key(uid)).await?;
+        match owner.and_then(|record| record.value.as_ref().try_into().ok()) {
+            Some(id) => self.reread(ApplicationId::from_bytes(id)).await,
+            None => Ok(()),
+        }
     }
 
     /// The time of a change: later than that of the change before it, so that no two have the same.
@@ -258,6 +281,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_dropped_call_left_behind_is_found_by_the_next_one() {
+        let fixture = Fixture::new();
+        // What another handle does is what a dropped call leaves: it is stored, and not shown.
+        let (late, other) = (fixture.open().await, fixture.open().await);
+        let new = || NewApplication::named("A").uid("a");
+        let made = other.create_application(new()).await.unwrap();
+        assert_eq!(late.create_application(new()).await, Err(Error::UidTaken("a".into())));
+        assert_eq!(late.application_by_uid("a"), Ok(made.clone()));
+
+        let changed = other.update_application(made.id, NewApplication::named("B").uid("b")).await.unwrap();
+        assert!(matches!(late.update_application(made.id, new()).await, Err(Error::Conflict(_))));
+        assert_eq!(late.application(made.id), Ok(changed));
+        other.update_application(made.id, NewApplication::named("C").uid("c")).await.unwrap();
+        let same = NewApplication::named("C").uid("c");
+        assert_eq!(late.update_application(made.id, same.clone()).await, Err(Error::UidTaken("c".into())), "its own");
+        late.update_application(made.id, same).await.unwrap();
+
+        fixture.open().await.delete_application(made.id).await.unwrap();
+        assert!(matches!(late.delete_application(made.id).await, Err(Error::Conflict(_))));
+        assert_eq!(late.delete_application(made.id).await, Err(Error::NotFound("application")));
+    }
+
+    #[tokio::test]
     async fn an_application_s_record_of_before_there_were_throttle_rates_is_read() {
         let fixture = Fixture::new();
         let id = ApplicationId::from_bytes([1; 16]);
@@ -267,5 +313,19 @@ mod tests {
         assert!(fixture.store.put(vec![put]).await.unwrap());
         let application = fixture.open().await.application(id).unwrap();
         assert_eq!((application.name.as_str(), application.throttle_rate), ("A", None));
+    }
+
+    #[tokio::test]
+    async fn a_uid_leads_to_the_application_that_has_it_now() {
+        let ringback = Fixture::new().open().await;
+        let named = |uid: &str| NewApplication::named("A").uid(uid);
+        let first = ringback.create_application(named("x")).await.unwrap();
+        ringback.update_application(first.id, named("y")).await.unwrap();
+        let second = ringback.create_application(named("x")).await.unwrap();
+        assert_eq!(ringback.application_by_uid("x").unwrap().id, second.id);
+        assert_eq!(ringback.application_by_uid("y").unwrap().id, first.id);
+        ringback.delete_application(second.id).await.unwrap();
+        assert_eq!(ringback.application_by_uid("x"), Err(Error::NotFound("application")));
+        assert_eq!(ringback.application_by_uid("y").unwrap().id, first.id);
     }
 }

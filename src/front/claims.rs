@@ -30,6 +30,13 @@ pub(super) struct Claim<T: Eq + Hash> {
     name: T,
 }
 
+impl<T: Eq + Hash> Claim<T> {
+    /// What is claimed.
+    pub(super) fn name(&self) -> &T {
+        &self.name
+    }
+}
+
 impl<T: Eq + Hash> Drop for Claim<T> {
     fn drop(&mut self) {
         self.claims.lock().expect(UNPOISONED).remove(&self.name);

@@ -11,6 +11,7 @@ mod event_types;
 mod fixture;
 mod log;
 mod parts;
+mod receipts;
 mod records;
 mod replay;
 mod send;
@@ -34,9 +35,11 @@ use crate::time::Timestamp;
 use crate::transport::Transport;
 
 use event_types::EventTypes;
+use receipts::Receipts;
 use tokens::Tokens;
 
 pub use config::Config;
+pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
 pub use send::Sent;
 pub use tokens::{IssuedToken, Token};
@@ -69,6 +72,7 @@ struct Inner {
     sweeps: Arc<Sweeps>,
     event_types: EventTypes,
     tokens: Tokens,
+    receipts: Receipts,
     /// Rings when a replay job was started.
     jobs: Notify,
 }
@@ -134,11 +138,13 @@ impl Ringback {
                 jobs: Notify::new(),
                 event_types: EventTypes::default(),
                 tokens: Tokens::default(),
+                receipts: Receipts::default(),
             }),
         };
         ringback.read_directory().await?;
         ringback.read_event_types().await?;
         ringback.read_tokens().await?;
+        ringback.read_receipts().await?;
         Ok(ringback)
     }
 

@@ -1,4 +1,4 @@
-//! The stored forms of applications, endpoints, event types, tokens and replay jobs: JSON, apart from the forms in memory.
+//! The stored forms of applications, endpoints, event types, tokens, receipts and replay jobs: JSON, apart from the forms in memory.
 //!
 //! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text);
 //! key id 0 is plain, so that encryption can come without a migration.
@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 
 use super::tokens::Token;
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct StoredApplication {
@@ -92,6 +92,25 @@ struct StoredToken {
     name: Option<String>,
     created_at: Timestamp,
     expires_at: Timestamp,
+}
+
+/// What became of an operation under its idempotency key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredReceipt {
+    pub(super) v: u32,
+    pub(super) digest: [u8; 32],
+    pub(super) expires_at: Timestamp,
+    pub(super) state: StoredReceiptState,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum StoredReceiptState {
+    Begun,
+    /// With an answer of this length, which stands in records of its own.
+    Answered {
+        bytes: usize,
+    },
+    NotKept,
 }
 
 fn encode(value: &impl Serialize) -> Bytes {
@@ -182,6 +201,14 @@ pub(super) fn token_from(value: &[u8]) -> Option<Token> {
     Some(Token { id, application, name, created_at, expires_at })
 }
 
+pub(super) fn receipt_to(receipt: &StoredReceipt) -> Bytes {
+    encode(receipt)
+}
+
+pub(super) fn receipt_from(value: &[u8]) -> Option<StoredReceipt> {
+    serde_json::from_slice(value).ok()
+}
+
 pub(super) fn application_key(id: ApplicationId) -> RecordKey {
     RecordKey { kind: RecordKind::Application, application: None, key: id.to_bytes().to_vec() }
 }
@@ -219,4 +246,8 @@ pub(super) fn schemas_owner(event_type: &RecordKey, version: u64) -> Vec<u8> {
 
 pub(super) fn token_key(hash: [u8; 32]) -> RecordKey {
     RecordKey { kind: RecordKind::Token, application: None, key: hash.to_vec() }
+}
+
+pub(super) fn receipt_key(hash: &[u8; 32]) -> RecordKey {
+    RecordKey { kind: RecordKind::Receipt, application: None, key: hash.to_vec() }
 }

@@ -180,6 +180,7 @@ impl Ringback {
             accepted_at,
             test: test.is_some(),
             routing,
+            expunged: false,
         };
         let idempotency = new.idempotency_key.as_ref().map(|key| Idempotency {
             key: key.clone(),

@@ -1,29 +1,112 @@
-//! What every handler shares, and the routes.
+//! What every handler shares, and the routes with their document.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use ringback::Ringback;
+use axum::{Router, middleware};
+use ringback::{Ringback, Timestamp};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::{Mutex, MutexGuard};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
 
-use super::Options;
+use super::auth::Caller;
+use super::operations::{
+    applications, attempts, doctor, endpoints, event_types, headers, health, messages, missing, profiles, replays,
+    tokens,
+};
+use super::problem::Problem;
+use super::{Options, finish, openapi};
 
 /// What every handler shares.
 pub(super) struct Api {
     pub(super) ringback: Ringback,
     pub(super) options: Options,
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
+    operator: [u8; 32],
+    changes: Mutex<()>,
 }
 
 impl Api {
     pub(super) fn new(ringback: Ringback, address: SocketAddr, options: Options) -> Api {
-        Api { ringback, options, address }
+        let operator = Sha256::digest(options.operator_token.expose()).into();
+        Api { ringback, options, address, operator, changes: Mutex::new(()) }
+    }
+
+    /// Whose token it is. Digests are compared, so that neither length nor content shows in the time it takes.
+    pub(super) fn caller(&self, token: &str) -> Option<Caller> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if digest.ct_eq(&self.operator).into() {
+            return Some(Caller::Operator);
+        }
+        self.ringback.authenticate(token).map(Caller::Application)
+    }
+
+    /// Changes of applications, endpoints and event types read, decide and write: one at a time.
+    pub(super) async fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().await
+    }
+
+    /// Where clients reach the API.
+    pub(super) fn public_url(&self) -> String {
+        self.options.public_url.clone().unwrap_or_else(|| format!("http://{}", self.address))
+    }
+
+    /// The time by the wall clock, which requests' windows are in.
+    pub(super) fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "a window's default end, which is not the engine's time")]
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
+fn operations() -> OpenApiRouter<Arc<Api>> {
+    let operations = [
+        applications::routes(),
+        endpoints::routes(),
+        headers::routes(),
+        messages::routes(),
+        attempts::routes(),
+        replays::routes(),
+        event_types::routes(),
+        tokens::routes(),
+        profiles::routes(),
+        health::routes(),
+        doctor::routes(),
+    ];
+    operations.into_iter().fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)
+}
+
 /// The routes.
-pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new().route("/api/v1/health/ping", get(|| async { StatusCode::NO_CONTENT })).with_state(api)
+pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
+    let (router, mut document) = OpenApiRouter::new().nest("/api/v1", operations()).split_for_parts();
+    openapi::complete(&mut document);
+    let document: bytes::Bytes = document.to_json().expect("a document is plain data").into();
+    let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document).into_response() };
+    // Tokens are in a header of their own, which no page sends unasked: any page may ask.
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers([
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("svix-req-id"),
+        HeaderName::from_static("svix-retry-count"),
+    ]);
+    router
+        .route("/api/v1/openapi.json", get(document))
+        .method_not_allowed_fallback(missing::other_method)
+        .fallback(missing::no_route)
+        .layer(CatchPanicLayer::custom(|_| {
+            tracing::error!("a handler panicked");
+            Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log")
+                .into_response()
+        }))
+        .layer(middleware::from_fn_with_state(unfinished, finish::what_was_begun))
+        .layer(cors)
+        .with_state(api)
 }

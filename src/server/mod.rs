@@ -1,10 +1,23 @@
 //! The HTTP API: the operations of the field's official clients, and ours beside them, over a [`Ringback`].
 //!
-//! Reading order: [`api`] (what every handler shares), `auth` (who may what), `operations` (one file a resource).
-//! The API uses the crate's public interface only.
+//! Reading order: `api` (what every handler shares, and the routes), `auth` (who may what), `operations` (one file a
+//! resource), `once` (idempotency). The API uses the crate's public interface only.
+//!
+//! Invariants: what changes something is finished, whether or not its client waits; an answer never tells what another
+//! application has; a payload's bytes are taken as they stand in the request.
 
 mod api;
+mod auth;
+mod body;
+mod fields;
+mod finish;
 mod listen;
+mod once;
+mod openapi;
+mod operations;
+mod page;
+mod problem;
+mod query;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +28,7 @@ use ringback::{Profile, Ringback, Secret};
 use tokio::net::TcpListener;
 
 use api::Api;
+use finish::Unfinished;
 use listen::Listening;
 
 /// What a server needs beside its [`Ringback`].
@@ -33,6 +47,7 @@ pub(crate) struct Options {
 pub(crate) struct Server {
     address: SocketAddr,
     listening: Listening,
+    unfinished: Unfinished,
 }
 
 impl Server {
@@ -43,9 +58,9 @@ impl Server {
     pub(crate) fn start(ringback: Ringback, listener: TcpListener, options: Options) -> std::io::Result<Server> {
         let address = listener.local_addr()?;
         let most = options.max_connections;
-        let api = Arc::new(Api::new(ringback, address, options));
-        let listening = Listening::start(listener, api::router(api), most);
-        Ok(Server { address, listening })
+        let unfinished = Unfinished::new();
+        let router = api::router(Arc::new(Api::new(ringback, address, options)), unfinished.clone());
+        Ok(Server { address, listening: Listening::start(listener, router, most), unfinished })
     }
 
     /// Where it answers.
@@ -61,5 +76,6 @@ impl Server {
     /// Accepts nothing more, and lets the requests that are being answered finish, for at most `grace`.
     pub(crate) async fn stop(self, grace: Duration) {
         self.listening.stop(grace).await;
+        finish::wait(self.unfinished, grace).await;
     }
 }

@@ -4,6 +4,7 @@
 //! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
 //! across an await, since each method does its work before it returns its answer.
 
+mod queries;
 mod tables;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,8 +13,8 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
-    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
+    Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -74,6 +75,9 @@ impl Store for MemoryStore {
 
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.answer(|tables| {
+            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, put)) {
+                return Some(refused);
+            }
             let unmoved = tables.put(record.into_iter().collect());
             unmoved.then(|| batch.into_iter().map(|id| tables.replay(id, now)).collect())
         })
@@ -81,6 +85,10 @@ impl Store for MemoryStore {
 
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize> {
         self.answer(|tables| tables.cancel(what, reason, now))
+    }
+
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool> {
+        self.answer(|tables| tables.expunge(application, what))
     }
 
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
@@ -113,6 +121,14 @@ impl Store for MemoryStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.answer(|tables| tables.attempts(application, &query))
+    }
+
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
+        self.answer(|tables| tables.attempts.get(&(application, id)).cloned())
+    }
+
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
+        self.answer(|tables| tables.count(application, &query))
     }
 
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {

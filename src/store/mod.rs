@@ -23,6 +23,7 @@
 //! an attempt's id that of its start, so that a store may look for a window of time by ids; time goes forwards.
 
 pub mod memory;
+mod query;
 #[cfg(feature = "sled")]
 pub mod sled;
 
@@ -38,6 +39,8 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State}
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::time::Timestamp;
+
+pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -197,6 +200,19 @@ pub enum Replayed {
     InFlight,
     /// There is no such delivery, or its message is gone; nothing changed.
     NotFound,
+    /// Its message's payload has been expunged: there is nothing to send; nothing changed.
+    Expunged,
+    /// Nothing changed, because another one of the batch is expunged and a record went along.
+    Untouched,
+}
+
+/// What to erase. The rest of its record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expunge {
+    /// A message's payload.
+    Payload(MessageId),
+    /// The body of the response to an attempt.
+    Response(AttemptId),
 }
 
 /// What to cancel.
@@ -211,99 +227,6 @@ pub enum Cancel {
     },
     /// This delivery, if it waits.
     Delivery(DeliveryId),
-}
-
-/// One page of a longer list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T, C> {
-    /// The items.
-    pub items: Vec<T>,
-    /// The last item's cursor if there is more, for the next query; `None` at the end.
-    pub next: Option<C>,
-}
-
-/// Which messages of an application, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MessageQuery {
-    /// Accepted at or after this time.
-    pub since: Option<Timestamp>,
-    /// Accepted before this time.
-    pub until: Option<Timestamp>,
-    /// Of this event type.
-    pub event_type: Option<String>,
-    /// Only those that matched no endpoint.
-    pub unrouted: bool,
-    /// Only those older than this one: the cursor.
-    pub before: Option<MessageId>,
-    /// How many at most: 1 to 250.
-    pub limit: usize,
-}
-
-/// Which attempts of an application, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AttemptQuery {
-    /// To this endpoint.
-    pub endpoint: Option<EndpointId>,
-    /// Of this message.
-    pub message: Option<MessageId>,
-    /// With this result.
-    pub status: Option<AttemptStatus>,
-    /// Started at or after this time.
-    pub since: Option<Timestamp>,
-    /// Started before this time.
-    pub until: Option<Timestamp>,
-    /// Only those older than this one: the cursor.
-    pub before: Option<AttemptId>,
-    /// How many at most: 1 to 250.
-    pub limit: usize,
-}
-
-/// A filter over attempts' results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptStatus {
-    /// Those that delivered.
-    Succeeded,
-    /// Those that did not.
-    Failed,
-    /// Those that were answered with this status.
-    Code(u16),
-    /// Those that were answered with a status of this class (4 is 400 to 499).
-    Class(u16),
-    /// Those that got no answer.
-    NoAnswer,
-}
-
-impl AttemptStatus {
-    /// Whether an attempt passes the filter.
-    pub fn fits(self, attempt: &Attempt) -> bool {
-        use crate::delivery::Outcome;
-        let code = match attempt.outcome {
-            Outcome::Answered { status, .. } => Some(status),
-            Outcome::Failed(_) => None,
-        };
-        match self {
-            AttemptStatus::Succeeded => attempt.succeeded(),
-            AttemptStatus::Failed => !attempt.succeeded(),
-            AttemptStatus::Code(wanted) => code == Some(wanted),
-            AttemptStatus::Class(class) => code.is_some_and(|code| code / 100 == class),
-            AttemptStatus::NoAnswer => code.is_none(),
-        }
-    }
-}
-
-/// Which dead letters of an application, ordered by endpoint and then by message.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeadQuery {
-    /// To this endpoint.
-    pub endpoint: Option<EndpointId>,
-    /// Whose message was accepted at or after this time.
-    pub since: Option<Timestamp>,
-    /// Whose message was accepted before this time.
-    pub until: Option<Timestamp>,
-    /// Only those after this one: the cursor.
-    pub after: Option<(EndpointId, MessageId)>,
-    /// How many at most: 1 to 10,000.
-    pub limit: usize,
 }
 
 /// The kinds of records. A new kind never widens the trait.
@@ -401,7 +324,7 @@ pub struct Pruned {
 pub struct Health {
     /// Deliveries that have not ended.
     pub open: u64,
-    /// The payload bytes of those, each delivery counting its message's.
+    /// The payload bytes of those, each delivery counting its message's as it was sent.
     pub open_bytes: u64,
     /// Deliveries with a lease that was neither settled nor claimed again.
     pub leased: u64,
@@ -436,10 +359,17 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
     /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
     /// What is replayed in a closed lane waits until the lane opens.
+    ///
+    /// What is of an expunged message stays as it is. If a record goes along that counts what is replayed, then nothing
+    /// is done at all: each of the batch answers [`Replayed::Expunged`] or [`Replayed::Untouched`].
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
     /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
+
+    /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of
+    /// the message that has not ended goes on, and counts the bytes that it had; a lease given before may have them.
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool>;
 
     /// A message by its id.
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>>;
@@ -447,7 +377,7 @@ pub trait Store: Send + Sync + 'static {
     /// A message's id by the caller's event id.
     fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>>;
 
-    /// Messages, newest first: by their ids, from the greatest.
+    /// Messages in the order of their ids, forwards or backwards.
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
 
     /// The deliveries of a message, in the order of its routing. One that is leased shows its lease.
@@ -463,8 +393,15 @@ pub trait Store: Send + Sync + 'static {
     /// How many dead letters fit the query, cursor and limit aside.
     fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64>;
 
-    /// Attempts, newest first: by their ids, from the greatest.
+    /// Attempts in the order of their ids, forwards or backwards.
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
+
+    /// An attempt by its id.
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>>;
+
+    /// How many messages there are and how their deliveries stand. A delivery that moves meanwhile is counted once, as
+    /// it was or as it became. Nothing else waits for it, however much there is to count.
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts>;
 
     /// A record.
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>>;

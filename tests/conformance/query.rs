@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MAX_PAGE, MessageQuery, RecordKind};
+use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MAX_PAGE, MessageQuery, Order, RecordKind};
 use ringback::{
     AttemptId, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute, Outcome, Routing, State, StateKind,
 };
 
 use crate::world::{LEASE, World, at, canceled, dead, delivered, plain, waiting};
 
-pub(crate) async fn messages_are_listed_newest_first_and_completely(mut world: World) {
+pub(crate) async fn messages_are_listed_in_each_order_and_completely(mut world: World) {
     let lane = world.lane();
     let mut sent = Vec::new();
     for place in 0..23 {
@@ -17,21 +17,28 @@ pub(crate) async fn messages_are_listed_newest_first_and_completely(mut world: W
     }
     let elsewhere = world.lane();
     world.send(&[elsewhere], 2).await;
-    for limit in [1, 2, 11, 22, 23, 24] {
-        let (mut found, mut before) = (Vec::new(), None);
+    for (order, limit) in each_order([1, 2, 11, 22, 23, 24]) {
+        let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let query = MessageQuery { before, limit, ..MessageQuery::default() };
+            let query = MessageQuery { order, after, limit, ..MessageQuery::default() };
             let page = world.store.messages(lane.application, query).await.unwrap();
             assert!(!page.items.is_empty() && page.items.len() <= limit);
             found.extend(page.items.iter().map(|message| message.id));
-            before = page.next;
-            if before.is_none() {
+            after = page.next;
+            if after.is_none() {
                 break;
             }
-            assert_eq!(before, found.last().copied());
+            assert_eq!(after, found.last().copied());
         }
-        assert_eq!(found, sent, "by {limit}");
+        if order == Order::OldestFirst {
+            found.reverse();
+        }
+        assert_eq!(found, sent, "{order:?} by {limit}");
     }
+}
+
+fn each_order<const N: usize>(limits: [usize; N]) -> impl Iterator<Item = (Order, usize)> {
+    limits.into_iter().flat_map(|limit| [(Order::NewestFirst, limit), (Order::OldestFirst, limit)])
 }
 
 pub(crate) async fn messages_are_found_by_each_filter(mut world: World) {
@@ -48,8 +55,8 @@ pub(crate) async fn messages_are_found_by_each_filter(mut world: World) {
         sent.push(world.store_message(message).await);
     }
     let all = MessageQuery { limit: 100, ..MessageQuery::default() };
-    let only = |event_type: &str| MessageQuery { event_type: Some(event_type.into()), ..all.clone() };
-    let queries: [(MessageQuery, &[usize]); 8] = [
+    let only = |event_type: &str| MessageQuery { event_types: vec![event_type.into()], ..all.clone() };
+    let queries: [(MessageQuery, &[usize]); 12] = [
         (MessageQuery { since: Some(at(3)), ..all.clone() }, &[4, 3, 2]),
         (MessageQuery { until: Some(at(3)), ..all.clone() }, &[1, 0]),
         (MessageQuery { since: Some(at(2)), until: Some(at(4)), ..all.clone() }, &[2, 1]),
@@ -57,7 +64,11 @@ pub(crate) async fn messages_are_found_by_each_filter(mut world: World) {
         (only("a"), &[4, 2, 0]),
         (MessageQuery { unrouted: true, ..all.clone() }, &[2, 1]),
         (MessageQuery { unrouted: true, since: Some(at(2)), ..only("a") }, &[2]),
-        (MessageQuery { before: Some(sent[3]), ..only("a") }, &[2, 0]),
+        (MessageQuery { after: Some(sent[3]), ..only("a") }, &[2, 0]),
+        (MessageQuery { order: Order::OldestFirst, ..all.clone() }, &[0, 1, 2, 3, 4]),
+        (MessageQuery { order: Order::OldestFirst, since: Some(at(2)), until: Some(at(4)), ..all.clone() }, &[1, 2]),
+        (MessageQuery { order: Order::OldestFirst, after: Some(sent[1]), ..only("a") }, &[2, 4]),
+        (MessageQuery { order: Order::OldestFirst, after: Some(sent[4]), ..all.clone() }, &[]),
     ];
     for (query, places) in queries {
         let page = world.store.messages(lane.application, query.clone()).await.unwrap();
@@ -70,8 +81,113 @@ pub(crate) async fn messages_are_found_by_each_filter(mut world: World) {
     assert_eq!(page.next, Some(sent[2]), "more that fit follow");
 }
 
+/// Sends messages of these types and channels to an endpoint each; answers a message to both.
+async fn of_each_kind(world: &mut World) -> (Lane, Lane, Vec<DeliveryId>) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    let kinds: [(&str, &[&str], &[Lane]); 5] = [
+        ("call.ended", &["eu"], &[lane]),
+        ("call.leg.ended", &["eu", "agent:a"], &[lane, other]),
+        ("call", &[], &[other]),
+        ("callback.ended", &["agent:a"], &[lane]),
+        ("call.ended", &["agent:ab"], &[other]),
+    ];
+    let mut sent = Vec::new();
+    for (seconds, (event_type, channels, lanes)) in (1..).zip(kinds) {
+        let mut message = world.message(lanes, seconds);
+        message.event_type = event_type.into();
+        message.channels = channels.iter().map(|channel| (*channel).into()).collect();
+        sent.push(DeliveryId { lane: lanes[0], message: world.store_message(message).await });
+    }
+    (lane, other, sent)
+}
+
+type Kind<'k> = (&'k [&'k str], Option<&'k str>, Option<Lane>, &'k [usize]);
+
+/// Event types, a channel, an endpoint; and which of the messages these filters let through.
+fn kinds<'k>(lane: Lane, other: Lane) -> [Kind<'k>; 12] {
+    [
+        (&["call.ended"], None, None, &[0, 4]),
+        (&["call.*"], None, None, &[0, 1, 4]),
+        (&["call"], None, None, &[2]),
+        (&["callback.ended", "call"], None, None, &[2, 3]),
+        (&["callback.*", "call.leg.*"], None, None, &[1, 3]),
+        (&["cal.*", "*"], None, None, &[]),
+        (&[], Some("eu"), None, &[0, 1]),
+        (&[], Some("agent:a"), None, &[1, 3]),
+        (&[], Some("agent"), None, &[]),
+        (&["call.*"], Some("agent:a"), None, &[1]),
+        (&[], None, Some(lane), &[0, 1, 3]),
+        (&["call.*"], None, Some(other), &[1, 4]),
+    ]
+}
+
+pub(crate) async fn messages_are_found_by_type_channel_and_endpoint(mut world: World) {
+    let (lane, other, sent) = of_each_kind(&mut world).await;
+    for (event_types, channel, endpoint, places) in kinds(lane, other) {
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let query = MessageQuery {
+                event_types: event_types.iter().map(|wanted| (*wanted).into()).collect(),
+                channel: channel.map(Into::into),
+                endpoint: endpoint.map(|lane| lane.endpoint),
+                order,
+                limit: 10,
+                ..MessageQuery::default()
+            };
+            let page = world.store.messages(lane.application, query.clone()).await.unwrap();
+            let mut expected: Vec<_> = places.iter().map(|place| sent[*place].message).collect();
+            if order == Order::NewestFirst {
+                expected.reverse();
+            }
+            assert_eq!(page.items.iter().map(|message| message.id).collect::<Vec<_>>(), expected, "{query:?}");
+            assert_eq!(page.next, None);
+        }
+    }
+}
+
+pub(crate) async fn attempts_are_found_by_type_and_channel_of_their_messages(mut world: World) {
+    let (lane, other, sent) = of_each_kind(&mut world).await;
+    let mut attempts = Vec::new();
+    for id in &sent {
+        let passed = world.pass(id.lane, 5, delivered(5)).await;
+        assert_eq!(passed, *id);
+        attempts.extend(world.attempts(passed).await);
+        // The second goes to both; the other endpoint's attempt is not what is asked for.
+        if *id == sent[1] {
+            world.pass(other, 5, waiting(900)).await;
+        }
+    }
+    let second = world.attempts(DeliveryId { lane: other, ..sent[1] }).await.remove(0);
+    for (event_types, channel, endpoint, places) in kinds(lane, other) {
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            let query = AttemptQuery {
+                event_types: event_types.iter().map(|wanted| (*wanted).into()).collect(),
+                channel: channel.map(Into::into),
+                endpoint: endpoint.map(|lane| lane.endpoint),
+                order,
+                limit: 10,
+                ..AttemptQuery::default()
+            };
+            let page = world.store.attempts(lane.application, query.clone()).await.unwrap();
+            let chosen = places.iter().map(|place| &attempts[*place]);
+            let both = chosen.chain(places.contains(&1).then_some(&second));
+            let mut expected: Vec<_> =
+                both.filter(|attempt| endpoint.is_none_or(|lane| attempt.delivery.lane == lane)).cloned().collect();
+            expected.sort_by_key(|attempt| attempt.id);
+            if order == Order::NewestFirst {
+                expected.reverse();
+            }
+            assert_eq!((page.items, page.next), (expected, None), "{query:?}");
+            let of_message = AttemptQuery { message: Some(sent[1].message), ..query };
+            let page = world.store.attempts(lane.application, of_message.clone()).await.unwrap();
+            let ends = endpoint.map_or(2, |_| 1);
+            assert_eq!(page.items.len(), if places.contains(&1) { ends } else { 0 }, "{of_message:?}");
+        }
+    }
+}
+
 /// Seven attempts of one delivery, three of others.
-pub(crate) async fn attempts_are_listed_newest_first_and_completely(mut world: World) {
+pub(crate) async fn attempts_are_listed_in_each_order_and_completely(mut world: World) {
     let lane = world.lane();
     let other = world.lane_beside(lane);
     world.send(&[lane, other], 0).await;
@@ -87,19 +203,22 @@ pub(crate) async fn attempts_are_listed_newest_first_and_completely(mut world: W
         let all = world.store.attempts(lane.application, query).await.unwrap().items;
         assert_eq!(all.len(), count);
         assert!(all.is_sorted_by(|newer, older| newer.id > older.id));
-        for limit in [1, 3, 7, 10] {
-            let (mut found, mut before) = (Vec::new(), None);
+        for (order, limit) in each_order([1, 3, 7, 10]) {
+            let (mut found, mut after) = (Vec::new(), None);
             loop {
-                let query = AttemptQuery { endpoint, before, limit, ..AttemptQuery::default() };
+                let query = AttemptQuery { endpoint, order, after, limit, ..AttemptQuery::default() };
                 let page = world.store.attempts(lane.application, query).await.unwrap();
                 assert!(!page.items.is_empty() && page.items.len() <= limit);
                 found.extend(page.items);
-                before = page.next;
-                if before.is_none() {
+                after = page.next;
+                if after.is_none() {
                     break;
                 }
             }
-            assert_eq!(found, all, "by {limit}");
+            if order == Order::OldestFirst {
+                found.reverse();
+            }
+            assert_eq!(found, all, "{order:?} by {limit}");
         }
     }
 }
@@ -127,7 +246,8 @@ pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
     }
     let all = AttemptQuery { limit: 100, ..AttemptQuery::default() };
     let status = |status| AttemptQuery { status: Some(status), ..all.clone() };
-    let queries: [(AttemptQuery, &[usize]); 13] = [
+    let oldest_first = AttemptQuery { order: Order::OldestFirst, ..all.clone() };
+    let queries: [(AttemptQuery, &[usize]); 16] = [
         (all.clone(), &[4, 3, 2, 1, 0]),
         (AttemptQuery { endpoint: Some(lane.endpoint), ..all.clone() }, &[1, 0]),
         (AttemptQuery { message: Some(attempts[2].delivery.message), ..all.clone() }, &[2]),
@@ -142,8 +262,14 @@ pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
             AttemptQuery { since: Some(at(1)), until: Some(at(4)), endpoint: Some(other.endpoint), ..all.clone() },
             &[3, 2],
         ),
-        (AttemptQuery { before: Some(attempts[3].id), ..status(AttemptStatus::Failed) }, &[2, 1]),
+        (AttemptQuery { after: Some(attempts[3].id), ..status(AttemptStatus::Failed) }, &[2, 1]),
         (AttemptQuery { endpoint: Some(lane.endpoint), ..status(AttemptStatus::Class(5)) }, &[]),
+        (AttemptQuery { since: Some(at(1)), until: Some(at(4)), ..oldest_first.clone() }, &[1, 2, 3]),
+        (AttemptQuery { after: Some(attempts[2].id), ..oldest_first.clone() }, &[3, 4]),
+        (
+            AttemptQuery { status: Some(AttemptStatus::Failed), endpoint: Some(other.endpoint), ..oldest_first },
+            &[2, 3, 4],
+        ),
     ];
     for (query, places) in queries {
         let page = world.store.attempts(lane.application, query.clone()).await.unwrap();
@@ -300,9 +426,9 @@ pub(crate) async fn what_is_unknown_is_not_found(mut world: World) {
         ..DeadQuery::default()
     };
     assert!(world.store.dead_letters(application, cursor).await.unwrap().items.is_empty());
-    let oldest = AttemptQuery { before: Some(AttemptId::from_bytes([0; 16])), limit: 1, ..AttemptQuery::default() };
+    let oldest = AttemptQuery { after: Some(AttemptId::from_bytes([0; 16])), limit: 1, ..AttemptQuery::default() };
     assert!(world.store.attempts(application, oldest).await.unwrap().items.is_empty());
-    let oldest = MessageQuery { before: Some(MessageId::from_bytes([0; 16])), limit: 1, ..MessageQuery::default() };
+    let oldest = MessageQuery { after: Some(MessageId::from_bytes([0; 16])), limit: 1, ..MessageQuery::default() };
     assert!(world.store.messages(application, oldest).await.unwrap().items.is_empty());
     assert!(world.store.list(RecordKind::ReplayJob, Some(application), None, 9).await.unwrap().is_empty());
     let unknown = DeliveryId { lane: world.lane(), ..id };

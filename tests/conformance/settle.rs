@@ -46,6 +46,7 @@ pub(crate) async fn every_field_of_an_attempt_reads_back(mut world: World) {
             status: 429,
             headers: vec![("retry-after".into(), "2".into()), ("x-b".into(), "é".into()), ("x-b".into(), "2".into())],
             truncated: body.len() == 16 * 1024,
+            expunged: false,
             body,
         });
         attempt.timing = Timing { head_us: Some(u64::from(u32::MAX) + seconds), total_us: u64::MAX };
@@ -74,6 +75,7 @@ pub(crate) async fn every_outcome_and_result_reads_back(mut world: World) {
         Failure::Lost,
         Failure::Panicked,
         Failure::Damaged,
+        Failure::Expunged,
     ];
     let id = world.send(&[lane], 0).await;
     let mut stored = Vec::new();
@@ -130,6 +132,7 @@ pub(crate) async fn each_way_to_end_ends_the_delivery(mut world: World) {
         dead(DeadReason::Blocked),
         dead(DeadReason::Unsendable),
         dead(DeadReason::Damaged),
+        dead(DeadReason::Expunged),
         canceled(CancelReason::EndpointDisabled),
         canceled(CancelReason::EndpointDeleted),
         canceled(CancelReason::Requested),
@@ -194,13 +197,13 @@ pub(crate) async fn a_large_batch_settles_completely(mut world: World) {
     }
     let answers = world.store.settle(Arc::new(batch)).await.unwrap();
     assert!(answers.len() == 700 && answers.iter().all(|answer| *answer == Settled::Done));
-    let (mut found, mut before) = (0, None);
+    let (mut found, mut after) = (0, None);
     loop {
-        let query = AttemptQuery { before, limit: 250, ..AttemptQuery::default() };
+        let query = AttemptQuery { after, limit: 250, ..AttemptQuery::default() };
         let page = world.store.attempts(lane.application, query).await.unwrap();
         found += page.items.len();
-        before = page.next;
-        if before.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ringback::{DeadReason, Error, MessageId, NewApplication, NewMessage, State, StateKind};
+use ringback::store::{AttemptQuery, CountQuery, Counts};
+use ringback::{DeadReason, Error, MessageId, NewApplication, NewEndpoint, NewMessage, State, StateKind};
 
 use crate::support::{Behaviour, Receiver, World, quick, retries, until};
 
@@ -240,4 +241,96 @@ async fn a_delivery_whose_place_in_the_queue_is_damaged_is_made_all_the_same() {
     }
     until(async || world.ringback.health().await.unwrap().open == 0).await;
     assert_eq!(receiver.count(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_do_not_add_up_when_a_row_is_lost_or_belongs_to_nothing() {
+    let mut world = World::running().await;
+    let receiver = Receiver::answering(200).await;
+    let endpoint = world.endpoint(quick(&receiver.url)).await.id;
+    let sent = world.send_many(4).await;
+    world.all_ended(&sent).await;
+    world.stop().await;
+    world.reopen().await;
+    let waiting = world.send_many(2).await;
+    let remove = async |world: &mut World, fits: &dyn Fn(&[u8]) -> bool| {
+        world.stop().await;
+        let db = tree(&world.config.path);
+        let keys: Vec<_> = db.iter().keys().map(Result::unwrap).filter(|key| fits(key)).collect();
+        assert_eq!(keys.len(), 1, "one row is lost");
+        db.remove(&keys[0]).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        world.reopen().await;
+        world.ringback.counts(world.app, CountQuery::default()).await.unwrap()
+    };
+    let whole = world.ringback.counts(world.app, CountQuery::default()).await.unwrap();
+    assert!(whole.adds_up() && (whole.routed, whole.delivered, whole.waiting) == (6, 4, 2), "{whole:?}");
+    let counts = remove(&mut world, &of_message(b'D', sent[0])).await;
+    assert!(!counts.adds_up() && counts == Counts { delivered: 3, ..whole }, "an end is lost: {counts:?}");
+    let counts = remove(&mut world, &of_message(b'M', sent[1])).await;
+    let expected = Counts { messages: 5, routed: 5, delivered: 3, ..whole };
+    assert_eq!(counts, expected, "an end that belongs to no message is counted all the same");
+    assert_eq!(counts.routed, 5, "so that the two losses cancel each other out in the sum alone");
+    let due = waiting[0].time().as_millis().to_be_bytes();
+    let first = world.ringback.message(world.app, waiting[0]).await.unwrap();
+    assert_eq!(first.accepted_at, waiting[0].time());
+    let one = std::cell::Cell::new(false);
+    let first_waiting = move |key: &[u8]| key.get(TAG) == Some(&b'W') && key[33..41] == due && !one.replace(true);
+    let counts = remove(&mut world, &first_waiting).await;
+    assert_eq!(counts, Counts { waiting: 1, ..expected }, "something that waited is lost");
+    let of_endpoint = CountQuery { endpoint: Some(endpoint), ..CountQuery::default() };
+    assert_eq!(world.ringback.counts(world.app, of_endpoint).await.unwrap(), counts);
+}
+
+/// The tags of the rows that hold these bytes.
+fn tags_with(folder: &Path, bytes: &[u8]) -> Vec<char> {
+    let db = tree(folder);
+    let rows = db.iter().map(Result::unwrap);
+    let found = rows.filter(|(_, value)| value.windows(bytes.len()).any(|window| window == bytes));
+    found.map(|(key, _)| char::from(key[TAG])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_expunged_is_in_no_row_not_even_in_one_that_was_set_aside() {
+    let mut world = World::running().await;
+    let answer = |_: &_, _| Behaviour::AnswerWith(500, Vec::new(), b"the answer is secret".to_vec());
+    let receiver = Receiver::start(answer).await;
+    let endpoint = NewEndpoint::at(&receiver.url).retry(retries(&[]));
+    world.endpoint(endpoint).await;
+    let payload = "secret ".repeat(30_000);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent.push(world.send("e", &payload).await);
+    }
+    world.all_ended(&sent).await;
+    let attempt = world.attempts(sent[0]).await.remove(0).id;
+    // Damaged in the row itself, and in a part: both are set aside with what they hold.
+    assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', sent[1])).await, 1);
+    let of_third = sent[2].to_bytes();
+    let part = |key: &[u8]| key.get(TAG) == Some(&b'P') && key[17..33] == of_third && key.ends_with(&[0, 1]);
+    assert_eq!(spoil(&mut world, Harm::FlipLast, part).await, 1);
+    for message in &sent[1..] {
+        assert_eq!(world.ringback.message(world.app, *message).await.unwrap_err(), Error::NotFound("message"));
+    }
+    world.stop().await;
+    let tags = tags_with(&world.config.path, b"secret secret");
+    assert!(tags.contains(&'M') && tags.contains(&'P') && tags.contains(&'Q'), "{tags:?}");
+    world.reopen().await;
+    for message in &sent {
+        world.ringback.expunge_message(world.app, *message).await.unwrap();
+    }
+    world.ringback.expunge_attempt(world.app, attempt).await.unwrap();
+    let rest = world.ringback.attempts(world.app, AttemptQuery { limit: 10, ..AttemptQuery::default() }).await.unwrap();
+    for attempt in rest.items {
+        world.ringback.expunge_attempt(world.app, attempt.id).await.unwrap();
+    }
+    world.stop().await;
+    assert_eq!(tags_with(&world.config.path, b"secret"), [' '; 0]);
+    world.reopen().await;
+    assert!(world.ringback.message(world.app, sent[0]).await.unwrap().expunged);
+    assert!(world.ringback.message(world.app, sent[2]).await.unwrap().expunged, "it can be shown again");
+    let gone = world.ringback.message(world.app, sent[1]).await;
+    assert_eq!(gone.unwrap_err(), Error::NotFound("message"), "its row was lost before");
+    assert_eq!(world.ringback.health().await.unwrap().warnings, Vec::<String>::new(), "nothing is set aside any more");
 }

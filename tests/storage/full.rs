@@ -78,6 +78,31 @@ async fn sends_are_refused_while_too_much_is_kept_and_go_on_once_it_is_pruned() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_expunged_makes_room_for_what_is_kept() {
+    let mut world = World::with(|config| config.max_kept_bytes = 400_000).await;
+    let large = async |world: &World| world.ringback.send(world.app, NewMessage::bytes("e", vec![b'x'; 90_000])).await;
+    large(&world).await.unwrap();
+    for _ in 0..20 {
+        let id = large(&world).await.unwrap().id;
+        // Twice: the room is counted once.
+        world.ringback.expunge_message(world.app, id).await.unwrap();
+        world.ringback.expunge_message(world.app, id).await.unwrap();
+    }
+    let mut last = None;
+    for _ in 0..3 {
+        last = Some(large(&world).await.unwrap().id);
+    }
+    for _ in 0..2 {
+        let refused = large(&world).await;
+        assert!(matches!(&refused, Err(Error::Overloaded(why)) if why.contains("kept")), "room for four: {refused:?}");
+        world.reopen().await;
+    }
+    world.ringback.expunge_message(world.app, last.unwrap()).await.unwrap();
+    large(&world).await.unwrap();
+    assert!(large(&world).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_are_refused_while_the_disk_has_too_little_room() {
     let world = World::with(|config| config.min_free_bytes = u64::MAX).await;
     let answer = world.ringback.send(world.app, NewMessage::bytes("e", "{}")).await;

@@ -4,12 +4,14 @@
 //! [`State::Leased`], which is what an entry in `leases` means; a delivery's message is there as long as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::{
-    AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, MAX_DEAD_PAGE,
-    MAX_PAGE, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
+    RecordKey, RecordKind, Replayed, Settled, Settlement,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
@@ -19,15 +21,15 @@ use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Tables {
-    messages: BTreeMap<(ApplicationId, MessageId), Stored>,
+    pub(super) messages: BTreeMap<(ApplicationId, MessageId), Stored>,
     event_ids: BTreeMap<(ApplicationId, String), MessageId>,
     idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
-    deliveries: BTreeMap<DeliveryId, Row>,
+    pub(super) deliveries: BTreeMap<DeliveryId, Row>,
     /// What has not ended, leased or not, by (due, sequence).
     lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
-    leases: BTreeMap<DeliveryId, Held>,
-    attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
-    records: BTreeMap<RecordKey, Record>,
+    pub(super) leases: BTreeMap<DeliveryId, Held>,
+    pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
+    pub(super) records: BTreeMap<RecordKey, Record>,
     last_sequence: u64,
     last_fence: Fence,
     pub(super) latest: Timestamp,
@@ -38,23 +40,25 @@ pub(super) struct Tables {
 
 /// A message, and the idempotency key that it was sent under.
 #[derive(Debug)]
-struct Stored {
-    message: Arc<Message>,
+pub(super) struct Stored {
+    pub(super) message: Arc<Message>,
     idempotency_key: Option<String>,
 }
 
 /// A delivery as it was last settled.
 #[derive(Debug, Clone, Copy)]
-struct Row {
+pub(super) struct Row {
     /// The running number of its message.
     sequence: u64,
-    state: State,
+    pub(super) state: State,
     progress: Progress,
+    /// Its message's payload, as it was sent.
+    bytes: u64,
 }
 
 /// A lease that was neither settled nor claimed again.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+pub(super) struct Held {
     fence: Fence,
     until: Timestamp,
 }
@@ -93,6 +97,7 @@ impl Tables {
             sequence: self.last_sequence,
             state: State::Waiting { due: accepted_at },
             progress: Progress::new(accepted_at),
+            bytes: message.payload.len() as u64,
         };
         for endpoint in endpoints_of(&message) {
             self.place(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
@@ -170,10 +175,44 @@ impl Tables {
         Settled::Done
     }
 
+    /// A record that goes along with a replay counts what is replayed: it is all or nothing.
+    pub(super) fn replay_refused(&self, batch: &[DeliveryId], record: &Put) -> Option<Vec<Replayed>> {
+        let refused = self.version(&record.key) == record.expected && batch.iter().any(|id| self.is_expunged(*id));
+        let answer = |id: &DeliveryId| if self.is_expunged(*id) { Replayed::Expunged } else { Replayed::Untouched };
+        refused.then(|| batch.iter().map(answer).collect())
+    }
+
+    /// Whether it is a delivery of an expunged message.
+    fn is_expunged(&self, id: DeliveryId) -> bool {
+        let stored = self.messages.get(&(id.lane.application, id.message));
+        self.deliveries.contains_key(&id) && stored.is_some_and(|stored| stored.message.expunged)
+    }
+
+    pub(super) fn expunge(&mut self, application: ApplicationId, what: Expunge) -> bool {
+        match what {
+            Expunge::Payload(id) => {
+                let Some(stored) = self.messages.get_mut(&(application, id)) else { return false };
+                let message = Message { payload: Bytes::new(), expunged: true, ..(*stored.message).clone() };
+                stored.message = Arc::new(message);
+                true
+            }
+            Expunge::Response(id) => {
+                let Some(attempt) = self.attempts.get_mut(&(application, id)) else { return false };
+                if let Some(response) = &mut attempt.response {
+                    (response.body, response.expunged) = (Bytes::new(), true);
+                }
+                true
+            }
+        }
+    }
+
     pub(super) fn replay(&mut self, id: DeliveryId, now: Timestamp) -> Replayed {
         let Some(row) = self.deliveries.get(&id).copied() else {
             return Replayed::NotFound;
         };
+        if self.is_expunged(id) {
+            return Replayed::Expunged;
+        }
         if self.leases.get(&id).is_some_and(|held| held.until > now) {
             return Replayed::InFlight;
         }
@@ -358,21 +397,6 @@ impl Tables {
         self.event_ids.get(&(application, event_id)).copied()
     }
 
-    pub(super) fn messages(&self, application: ApplicationId, query: &MessageQuery) -> Page<Arc<Message>, MessageId> {
-        let first = Included((application, MessageId::from_bytes([0; 16])));
-        let last = match query.before {
-            Some(before) => Excluded((application, before)),
-            None => Included((application, MessageId::from_bytes([0xff; 16]))),
-        };
-        let newest_first = self.messages.range((first, last)).rev().map(|(_, stored)| &stored.message);
-        let fitting = newest_first.filter(|message| {
-            in_window(message.accepted_at, query.since, query.until)
-                && query.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
-                && (!query.unrouted || matches!(message.routing, Routing::Nowhere(_)))
-        });
-        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |message| message.id)
-    }
-
     pub(super) fn deliveries_of(&self, application: ApplicationId, message: MessageId) -> Vec<Delivery> {
         let Some(stored) = self.messages.get(&(application, message)) else {
             return Vec::new();
@@ -388,102 +412,23 @@ impl Tables {
         .collect()
     }
 
-    pub(super) fn dead_letters(
-        &self,
-        application: ApplicationId,
-        query: &DeadQuery,
-    ) -> Page<DeliveryId, (EndpointId, MessageId)> {
-        let limit = query.limit.clamp(1, MAX_DEAD_PAGE);
-        page(self.dead(application, query, query.after), limit, |id| (id.lane.endpoint, id.message))
-    }
-
-    pub(super) fn count_dead_letters(&self, application: ApplicationId, query: &DeadQuery) -> u64 {
-        self.dead(application, query, None).count() as u64
-    }
-
-    fn dead(
-        &self,
-        application: ApplicationId,
-        query: &DeadQuery,
-        after: Option<(EndpointId, MessageId)>,
-    ) -> impl Iterator<Item = DeliveryId> {
-        let at = |endpoint, message| DeliveryId { lane: Lane { application, endpoint }, message };
-        let start = match after {
-            Some((endpoint, message)) => Excluded(at(endpoint, message)),
-            None => Included(at(EndpointId::from_bytes([0; 16]), MessageId::from_bytes([0; 16]))),
-        };
-        let of_application = self.deliveries.range((start, Unbounded));
-        let of_application = of_application.take_while(move |(id, _)| id.lane.application == application);
-        of_application
-            .filter(move |(id, row)| {
-                let message = self.messages.get(&(application, id.message));
-                matches!(row.state, State::Dead { .. })
-                    && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
-                    && message.is_some_and(|stored| in_window(stored.message.accepted_at, query.since, query.until))
-            })
-            .map(|(id, _)| *id)
-    }
-
-    pub(super) fn attempts(&self, application: ApplicationId, query: &AttemptQuery) -> Page<Attempt, AttemptId> {
-        let first = Included((application, AttemptId::from_bytes([0; 16])));
-        let last = match query.before {
-            Some(before) => Excluded((application, before)),
-            None => Included((application, AttemptId::from_bytes([0xff; 16]))),
-        };
-        let newest_first = self.attempts.range((first, last)).rev().map(|(_, attempt)| attempt);
-        let fitting = newest_first.filter(|attempt| {
-            in_window(attempt.started_at, query.since, query.until)
-                && query.endpoint.is_none_or(|wanted| wanted == attempt.delivery.lane.endpoint)
-                && query.message.is_none_or(|wanted| wanted == attempt.delivery.message)
-                && query.status.is_none_or(|wanted| wanted.fits(attempt))
-        });
-        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |attempt| attempt.id)
-    }
-
     pub(super) fn get(&self, key: &RecordKey) -> Option<Record> {
         self.records.get(key).cloned()
-    }
-
-    pub(super) fn list(
-        &self,
-        kind: RecordKind,
-        application: Option<ApplicationId>,
-        after: Option<Vec<u8>>,
-        limit: usize,
-    ) -> Vec<Record> {
-        let start = match after {
-            Some(key) => Excluded(RecordKey { kind, application, key }),
-            None => Included(RecordKey { kind, application, key: Vec::new() }),
-        };
-        let records = self.records.range((start, Unbounded)).map(|(_, record)| record);
-        let wanted = records.take_while(|record| record.key.kind == kind && record.key.application == application);
-        wanted.take(limit.clamp(1, MAX_PAGE)).cloned().collect()
     }
 
     pub(super) fn health(&self) -> Health {
         let mut health = Health { leased: self.leases.len() as u64, ..Health::default() };
         for id in self.lanes.keys().flat_map(|lane| self.open_in(*lane)) {
-            let stored = self.messages.get(&(id.lane.application, id.message));
             health.open += 1;
-            health.open_bytes += stored.map_or(0, |stored| stored.message.payload.len() as u64);
+            health.open_bytes += self.deliveries.get(&id).map_or(0, |row| row.bytes);
         }
         health
     }
 }
 
-fn endpoints_of(message: &Message) -> &[EndpointId] {
+pub(super) fn endpoints_of(message: &Message) -> &[EndpointId] {
     match &message.routing {
         Routing::To(endpoints) => endpoints,
         Routing::Nowhere(_) => &[],
     }
-}
-
-fn in_window(time: Timestamp, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
-    since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)
-}
-
-fn page<T, C>(mut fitting: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> C) -> Page<T, C> {
-    let items: Vec<T> = fitting.by_ref().take(limit).collect();
-    let next = fitting.next().and_then(|_| items.last()).map(cursor);
-    Page { items, next }
 }

@@ -153,7 +153,7 @@ impl Writer {
         if let Some(attempt) = attempt {
             self.saw(attempt.started_at);
             let key = keys::attempt(lane, attempt.id);
-            let value = rows::seal(&key, &AttemptRow::of(attempt));
+            let value = AttemptRow::of(attempt).seal(&key);
             self.keep(key, value);
             row.progress = entry.progress.tried().into();
             row.attempts.push(attempt.id.to_bytes());

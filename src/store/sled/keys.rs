@@ -63,6 +63,11 @@ pub(super) fn part(application: ApplicationId, id: MessageId, number: u16) -> Ke
     key(application, PART, &[&id.to_bytes(), &number.to_be_bytes()])
 }
 
+/// What the keys of all parts of a payload start with.
+pub(super) fn parts(application: ApplicationId, id: MessageId) -> Key {
+    key(application, PART, &[&id.to_bytes()])
+}
+
 /// The key of a waiting delivery, beside its lane.
 pub(super) type Place = (Timestamp, u64);
 
@@ -95,6 +100,10 @@ pub(super) fn delivery(id: DeliveryId) -> Key {
 
 pub(super) fn deliveries(of: Lane) -> Key {
     key(of.application, DELIVERY, &[&of.endpoint.to_bytes()])
+}
+
+pub(super) fn all_deliveries(application: ApplicationId) -> Key {
+    key(application, DELIVERY, &[])
 }
 
 /// The delivery of a `D` key.

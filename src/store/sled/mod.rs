@@ -14,7 +14,9 @@
 
 mod admission;
 mod commit;
+mod counts;
 mod database;
+mod expunge;
 mod folder;
 mod intake;
 mod keys;
@@ -36,12 +38,14 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease, MessageQuery, Page,
-    Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
+    Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
 };
 use crate::time::Timestamp;
 
+use counts::Counting;
 use database::Database;
+use expunge::Target;
 use folder::Folder;
 use queries::Look;
 use shared::Shared;
@@ -244,6 +248,23 @@ impl Store for SledStore {
         self.ask(move |reply| Request::Cancel(what, reason, now, reply))
     }
 
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let target = match what {
+                Expunge::Payload(id) => Some(Target::Payload(application, id)),
+                // The reader looks for it, so that the writer need not.
+                Expunge::Response(id) => {
+                    let lane = self.look(move |look| look.lane_of_attempt(application, id)).await?;
+                    lane.map(|lane| Target::Response(lane, id))
+                }
+            };
+            match target {
+                Some(target) => self.ask(move |reply| Request::Expunge(target, reply)).await,
+                None => Ok(false),
+            }
+        })
+    }
+
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
         self.look(move |look| look.message(application, id))
     }
@@ -274,6 +295,23 @@ impl Store for SledStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.look(move |look| look.attempts(application, &query))
+    }
+
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
+        self.look(move |look| look.attempt(application, id))
+    }
+
+    fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
+        Box::pin(async move {
+            let mut counting = Counting::new(application, query);
+            loop {
+                // A bite at a time: other queries have their turn between them.
+                counting = self.look(move |look| look.count_on(counting)).await?;
+                if let Some(counts) = counting.done() {
+                    return Ok(counts);
+                }
+            }
+        })
     }
 
     fn get(&self, key: RecordKey) -> Answer<'_, Option<Record>> {

@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use crate::attempt::Attempt;
 use crate::delivery::{Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
-use crate::message::{Message, Routing};
-use crate::store::{AttemptQuery, DeadQuery, MAX_PAGE, MessageQuery, Page, Record, RecordKey, RecordKind};
-use crate::time::Timestamp;
+use crate::message::Message;
+use crate::store::{
+    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey, RecordKind,
+};
 
 use super::keys::{self, Key};
-use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow};
+use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage};
 use super::shared::Shared;
-
-/// The most dead letters of a page: replay jobs take larger bites than people do.
-const MAX_DEAD_PAGE: usize = 10_000;
 
 /// A look at the tree.
 pub(super) struct Look<'t> {
@@ -25,16 +24,16 @@ pub(super) struct Look<'t> {
     pub(super) shared: &'t Shared,
 }
 
-type Found<T> = sled::Result<T>;
+pub(super) type Found<T> = sled::Result<T>;
 
 impl Look<'_> {
-    fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
+    pub(super) fn row<R: DeserializeOwned>(&self, key: &Key) -> Found<Option<R>> {
         let Some(value) = self.tree.get(key)? else { return Ok(None) };
         Ok(self.sound(key, rows::unseal(key, &value)))
     }
 
     /// A row, unless it is damaged: then it is counted, and left out.
-    fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
+    pub(super) fn sound<R>(&self, key: &[u8], row: Result<R, rows::Damaged>) -> Option<R> {
         if row.is_err() {
             self.shared.met_damage(key);
         }
@@ -58,11 +57,32 @@ impl Look<'_> {
         value: &[u8],
     ) -> Found<Option<Arc<Message>>> {
         let Some(stored) = self.sound(key, MessageRow::unseal(key, value)) else { return Ok(None) };
-        let mut payload = stored.head;
-        if stored.row.parts() > 0 {
-            let mut whole = Vec::with_capacity(stored.row.length as usize);
+        self.with_payload(application, id, stored)
+    }
+
+    fn with_payload(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+        stored: StoredMessage,
+    ) -> Found<Option<Arc<Message>>> {
+        if let Some(payload) = self.payload(application, id, &stored)? {
+            return Ok(Some(Arc::new(stored.into_message(application, id, payload))));
+        }
+        // A part is not there: the message may have been expunged since its row was read.
+        let key = keys::message(application, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        let again = MessageRow::unseal(&key, &value).ok().filter(|stored| stored.expunged);
+        Ok(again.map(|stored| Arc::new(stored.into_message(application, id, Bytes::new()))))
+    }
+
+    /// A payload, put together from its parts. `None` if one is missing or damaged.
+    fn payload(&self, application: ApplicationId, id: MessageId, stored: &StoredMessage) -> Found<Option<Bytes>> {
+        let mut payload = stored.head.clone();
+        if stored.parts() > 0 {
+            let mut whole = Vec::with_capacity(stored.length());
             whole.extend_from_slice(&payload);
-            for number in 0..stored.row.parts() {
+            for number in 0..stored.parts() {
                 let key = keys::part(application, id, number);
                 let Some(value) = self.tree.get(&key)? else { return Ok(None) };
                 let Some(part) = self.sound(&key, rows::unseal_raw(&key, &value)) else { return Ok(None) };
@@ -70,10 +90,7 @@ impl Look<'_> {
             }
             payload = Bytes::from(whole);
         }
-        if payload.len() != stored.row.length as usize {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(stored.row.into_message(application, id, payload))))
+        Ok(Some(payload).filter(|payload| payload.len() == stored.length()))
     }
 
     pub(super) fn message_by_event_id(&self, application: ApplicationId, event_id: &str) -> Found<Option<MessageId>> {
@@ -88,26 +105,23 @@ impl Look<'_> {
         application: ApplicationId,
         query: &MessageQuery,
     ) -> Found<Page<Arc<Message>, MessageId>> {
-        let bound = |time: Timestamp| keys::message(application, MessageId::from_parts(time, 0));
-        let start = query.since.map_or(keys::messages(application), bound);
-        let mut end = query.until.map_or(keys::after_prefix(keys::messages(application)), bound);
-        if let Some(before) = query.before {
-            end = end.min(keys::message(application, before));
-        }
+        let window = Window {
+            all: keys::messages(application),
+            since: query.since.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            until: query.until.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            after: query.after.map(|id| keys::message(application, id)),
+        };
         let limit = query.limit.clamp(1, MAX_PAGE);
         let mut items: Vec<Arc<Message>> = Vec::with_capacity(limit.min(64));
-        if start >= end {
-            return Ok(Page { items, next: None });
-        }
-        for item in self.tree.range(start..end).rev() {
+        for item in window.walk(self.tree, query.order) {
             let (key, value) = item?;
             let Some(id) = keys::read_message(&key) else { continue };
-            let Some(message) = self.read_message(application, id, &key, &value)? else { continue };
-            let of_type = query.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type);
-            let unrouted = !query.unrouted || matches!(message.routing, Routing::Nowhere(_));
-            if !of_type || !unrouted {
+            let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { continue };
+            // The parts of a payload are read only for what is wanted.
+            if !query.fits(&stored.row.clone().without_payload(application, id)) {
                 continue;
             }
+            let Some(message) = self.with_payload(application, id, stored)? else { continue };
             if items.len() == limit {
                 let next = items.last().map(|message| message.id);
                 return Ok(Page { items, next });
@@ -200,80 +214,113 @@ impl Look<'_> {
 
     pub(super) fn attempts(&self, application: ApplicationId, query: &AttemptQuery) -> Found<Page<Attempt, AttemptId>> {
         let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut items = Vec::new();
+        let mut first = First { order: query.order, most: limit + 1, items: Vec::new() };
         match (query.message, query.endpoint) {
-            (Some(message), endpoint) => self.attempts_of_message(application, message, endpoint, query, &mut items)?,
-            (None, Some(endpoint)) => {
-                self.attempts_of_lane(Lane { application, endpoint }, query, limit + 1, &mut items)?;
-            }
+            (Some(message), _) => self.attempts_of_message(application, message, query, &mut first)?,
+            (None, Some(endpoint)) => self.attempts_of_lane(Lane { application, endpoint }, query, &mut first)?,
             (None, None) => {
                 for endpoint in self.endpoints_with_attempts(application)? {
-                    self.attempts_of_lane(Lane { application, endpoint }, query, limit + 1, &mut items)?;
+                    self.attempts_of_lane(Lane { application, endpoint }, query, &mut first)?;
                 }
             }
         }
-        items.sort_unstable_by_key(|attempt| std::cmp::Reverse(attempt.id));
+        let mut items = first.items;
         let more = items.len() > limit;
         items.truncate(limit);
         let next = items.last().filter(|_| more).map(|attempt| attempt.id);
         Ok(Page { items, next })
     }
 
-    fn fits(query: &AttemptQuery, attempt: &Attempt) -> bool {
-        query.before.is_none_or(|before| attempt.id < before)
-            && query.since.is_none_or(|since| attempt.started_at >= since)
-            && query.until.is_none_or(|until| attempt.started_at < until)
-            && query.status.is_none_or(|status| status.fits(attempt))
+    fn fits(&self, query: &AttemptQuery, attempt: &Attempt) -> Found<bool> {
+        if !query.fits(attempt) {
+            return Ok(false);
+        }
+        if !query.asks_for_messages() {
+            return Ok(true);
+        }
+        let (application, id) = (attempt.delivery.lane.application, attempt.delivery.message);
+        let key = keys::message(application, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(false) };
+        let stored = self.sound(&key, MessageRow::unseal(&key, &value));
+        let message = stored.map(|stored| stored.row.without_payload(application, id));
+        Ok(message.is_some_and(|message| query.fits_message(&message)))
     }
 
     fn attempts_of_message(
         &self,
         application: ApplicationId,
         message: MessageId,
-        endpoint: Option<EndpointId>,
         query: &AttemptQuery,
-        to: &mut Vec<Attempt>,
+        to: &mut First,
     ) -> Found<()> {
         let key = keys::message(application, message);
         let Some(value) = self.tree.get(&key)? else { return Ok(()) };
         let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { return Ok(()) };
-        let wanted = |id: &[u8; 16]| endpoint.is_none_or(|endpoint| endpoint.to_bytes() == *id);
+        let wanted = |id: &[u8; 16]| query.endpoint.is_none_or(|endpoint| endpoint.to_bytes() == *id);
         for endpoint in stored.row.to.iter().filter(|id| wanted(id)) {
             let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
             let Some(row) = self.row::<DeliveryRow>(&keys::delivery(DeliveryId { lane, message }))? else { continue };
             for id in row.attempts.into_iter().map(AttemptId::from_bytes) {
-                let row = self.row::<AttemptRow>(&keys::attempt(lane, id))?;
-                to.extend(row.and_then(|row| row.into_attempt(lane, id)).filter(|attempt| Self::fits(query, attempt)));
+                if !to.takes(id) {
+                    continue;
+                }
+                if let Some(attempt) = self.attempt_of_lane(lane, id)?
+                    && self.fits(query, &attempt)?
+                {
+                    to.add(attempt);
+                }
             }
         }
         Ok(())
     }
 
-    fn attempts_of_lane(&self, lane: Lane, query: &AttemptQuery, most: usize, to: &mut Vec<Attempt>) -> Found<()> {
-        let bound = |time: Timestamp| keys::attempt(lane, AttemptId::from_parts(time, 0));
-        let start = query.since.map_or(keys::attempts(lane), bound);
-        let mut end = query.until.map_or(keys::after_prefix(keys::attempts(lane)), bound);
-        if let Some(before) = query.before {
-            end = end.min(keys::attempt(lane, before));
-        }
-        if start >= end {
-            return Ok(());
-        }
-        let mut taken = 0;
-        for item in self.tree.range(start..end).rev() {
+    fn attempts_of_lane(&self, lane: Lane, query: &AttemptQuery, to: &mut First) -> Found<()> {
+        let window = Window {
+            all: keys::attempts(lane),
+            since: query.since.map(|time| keys::attempt(lane, AttemptId::from_parts(time, 0))),
+            until: query.until.map(|time| keys::attempt(lane, AttemptId::from_parts(time, 0))),
+            after: query.after.map(|id| keys::attempt(lane, id)),
+        };
+        for item in window.walk(self.tree, query.order) {
             let (key, value) = item?;
             let Some((_, id)) = keys::read_attempt(&key) else { continue };
-            let row = self.sound(&key, rows::unseal::<AttemptRow>(&key, &value));
-            let Some(attempt) = row.and_then(|row| row.into_attempt(lane, id)) else { continue };
-            if Self::fits(query, &attempt) {
-                to.push(attempt);
-                taken += 1;
-                if taken == most {
-                    break;
-                }
+            if !to.takes(id) {
+                break;
+            }
+            let stored = self.sound(&key, AttemptRow::unseal(&key, &value));
+            let Some(attempt) = stored.and_then(|stored| stored.into_attempt(lane, id)) else { continue };
+            if self.fits(query, &attempt)? {
+                to.add(attempt);
             }
         }
         Ok(())
+    }
+
+    fn attempt_of_lane(&self, lane: Lane, id: AttemptId) -> Found<Option<Attempt>> {
+        let key = keys::attempt(lane, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        let stored = self.sound(&key, AttemptRow::unseal(&key, &value));
+        Ok(stored.and_then(|stored| stored.into_attempt(lane, id)))
+    }
+
+    /// An attempt by its id: a look into each lane that has attempts.
+    pub(super) fn attempt(&self, application: ApplicationId, id: AttemptId) -> Found<Option<Attempt>> {
+        match self.lane_of_attempt(application, id)? {
+            Some(lane) => self.attempt_of_lane(lane, id),
+            None => Ok(None),
+        }
+    }
+
+    /// The lane of an attempt, also of a damaged one that was set aside.
+    pub(super) fn lane_of_attempt(&self, application: ApplicationId, id: AttemptId) -> Found<Option<Lane>> {
+        for endpoint in self.endpoints_with_attempts(application)? {
+            let lane = Lane { application, endpoint };
+            let key = keys::attempt(lane, id);
+            if self.tree.contains_key(&key)? || self.tree.contains_key(keys::set_aside(&key))? {
+                return Ok(Some(lane));
+            }
+        }
+        Ok(None)
     }
 
     /// The endpoints that have attempts, by jumps from one to the next.
@@ -320,5 +367,65 @@ impl Look<'_> {
             records.extend(row.map(|row| row.into_record(name)));
         }
         Ok(records)
+    }
+}
+
+/// A range of keys, from filters that the keys answer.
+struct Window {
+    /// What all of them start with.
+    all: Key,
+    since: Option<Key>,
+    until: Option<Key>,
+    after: Option<Key>,
+}
+
+impl Window {
+    fn walk(self, tree: &sled::Tree, order: Order) -> Box<dyn Iterator<Item = sled::Result<(IVec, IVec)>>> {
+        let mut end = self.until.unwrap_or_else(|| keys::after_prefix(self.all.clone()));
+        let mut start = self.since.unwrap_or(self.all);
+        match (order, self.after) {
+            (Order::NewestFirst, Some(after)) => end = end.min(after),
+            (Order::OldestFirst, Some(mut after)) => {
+                after.push(0);
+                start = start.max(after);
+            }
+            (Order::NewestFirst | Order::OldestFirst, None) => {}
+        }
+        if start >= end {
+            return Box::new(std::iter::empty());
+        }
+        let range = tree.range(start..end);
+        match order {
+            Order::NewestFirst => Box::new(range.rev()),
+            Order::OldestFirst => Box::new(range),
+        }
+    }
+}
+
+/// The first attempts of an order, out of several lanes: no more of them are held than are asked for.
+struct First {
+    order: Order,
+    most: usize,
+    /// In order.
+    items: Vec<Attempt>,
+}
+
+impl First {
+    /// Whether this one would be among them, as far as is known by now.
+    fn takes(&self, id: AttemptId) -> bool {
+        let last = self.items.last().filter(|_| self.items.len() == self.most);
+        last.is_none_or(|last| match self.order {
+            Order::NewestFirst => id > last.id,
+            Order::OldestFirst => id < last.id,
+        })
+    }
+
+    fn add(&mut self, attempt: Attempt) {
+        let place = match self.order {
+            Order::NewestFirst => self.items.partition_point(|other| other.id > attempt.id),
+            Order::OldestFirst => self.items.partition_point(|other| other.id < attempt.id),
+        };
+        self.items.insert(place, attempt);
+        self.items.truncate(self.most);
     }
 }

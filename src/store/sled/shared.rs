@@ -90,6 +90,7 @@ impl Shared {
                 Effect::Insert(lane, place, entry) => lanes.insert(lane, place, entry),
                 Effect::Remove(lane, place) => lanes.remove(lane, place),
                 Effect::Closed(lane, closed) => lanes.set_closed(lane, closed),
+                Effect::DropCached(lane, place) => lanes.drop_cached(lane, place),
             }
         }
         drop(lanes);

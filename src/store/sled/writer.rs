@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 use super::SledConfig;
 use super::commit::Commit;
 use super::database::Database;
+use super::expunge::Target;
 use super::keys::{self, Place};
 use super::lanes::Entry;
 use super::rows::{self, RecordRow};
@@ -33,6 +34,7 @@ pub(super) enum Request {
     Settle(Arc<Vec<Settlement>>, Reply<Vec<Settled>>),
     Replay(Vec<DeliveryId>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
     Cancel(Cancel, CancelReason, Timestamp, Reply<usize>),
+    Expunge(Target, Reply<bool>),
     Put(Vec<Put>, Reply<bool>),
     Prune(Prune, Reply<Pruned>),
     Fill(Lane),
@@ -48,6 +50,7 @@ impl Request {
             Request::Settle(_, reply) => drop(reply.send(Err(error))),
             Request::Replay(.., reply) => drop(reply.send(Err(error))),
             Request::Cancel(.., reply) => drop(reply.send(Err(error))),
+            Request::Expunge(_, reply) => drop(reply.send(Err(error))),
             Request::Put(_, reply) => drop(reply.send(Err(error))),
             Request::Prune(_, reply) => drop(reply.send(Err(error))),
             Request::Close(reply) => drop(reply.send(Err(error))),
@@ -62,6 +65,7 @@ pub(super) enum Effect {
     Insert(Lane, Place, Entry),
     Remove(Lane, Place),
     Closed(Lane, bool),
+    DropCached(Lane, Place),
 }
 
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -167,6 +171,7 @@ impl Writer {
             Request::Cancel(what, reason, now, reply) => {
                 self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
             }
+            Request::Expunge(target, reply) => self.alone(reply, |writer| writer.expunge(&tree, target)),
             Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),
             Request::Prune(prune, reply) => self.alone(reply, |writer| writer.prune(&tree, &prune)),
             Request::Fill(lane) => {

@@ -20,6 +20,8 @@ pub(super) enum Command {
     Replay(Vec<Index>, Option<bool>),
     CancelLane(usize, usize),
     CancelDelivery(Index),
+    ExpungePayload(Index),
+    ExpungeResponse(Index),
     Put(Vec<Change>),
     Prune(Retention),
     Query(Query),
@@ -32,6 +34,7 @@ pub(super) struct Send {
     pub(super) application: usize,
     pub(super) endpoints: Vec<usize>,
     pub(super) event_type: usize,
+    pub(super) channels: Vec<usize>,
     pub(super) event_id: Option<u8>,
     pub(super) idempotency: Option<Key>,
     /// Whether it was routed over the list of now.
@@ -91,9 +94,11 @@ pub(super) struct Query {
     pub(super) message: Option<Index>,
     pub(super) since: Option<u64>,
     pub(super) until: Option<u64>,
-    pub(super) event_type: Option<usize>,
+    pub(super) event_types: Vec<usize>,
+    pub(super) channel: Option<usize>,
     pub(super) unrouted: bool,
     pub(super) status: Option<usize>,
+    pub(super) oldest_first: bool,
     pub(super) limit: usize,
 }
 
@@ -109,6 +114,8 @@ pub(super) fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(deliveries, record)| Command::Replay(deliveries, record)),
         1 => (lane, 0..4_usize).prop_map(|(lane, limit)| Command::CancelLane(lane, limit)),
         1 => any::<Index>().prop_map(Command::CancelDelivery),
+        1 => any::<Index>().prop_map(Command::ExpungePayload),
+        1 => any::<Index>().prop_map(Command::ExpungeResponse),
         2 => vec(change(), 1..=3).prop_map(Command::Put),
         2 => retention().prop_map(Command::Prune),
         3 => query().prop_map(Command::Query),
@@ -120,20 +127,23 @@ fn send() -> impl Strategy<Value = Send> {
     let key = (0..3_u8, 0..2_u8, 1..90_u64).prop_map(|(key, digest, seconds)| Key { key, digest, seconds });
     (
         (0..2_usize, proptest::sample::subsequence((0..ENDPOINTS).collect::<Vec<_>>(), 0..=ENDPOINTS).prop_shuffle()),
-        (0..2_usize, option::weighted(0.3, 0..5_u8)),
+        (0..2_usize, vec(0..2_usize, 0..=2), option::weighted(0.3, 0..5_u8)),
         option::weighted(0.3, key),
         option::weighted(0.3, prop::bool::weighted(0.7)),
         prop_oneof![6 => 0..300_usize, 1 => 32_000..40_000_usize],
     )
-        .prop_map(|((application, endpoints), (event_type, event_id), idempotency, routed_over, payload)| Send {
-            application,
-            endpoints,
-            event_type,
-            event_id,
-            idempotency,
-            routed_over,
-            payload,
-        })
+        .prop_map(
+            |((application, endpoints), (event_type, channels, event_id), idempotency, routed_over, payload)| Send {
+                application,
+                endpoints,
+                event_type,
+                channels,
+                event_id,
+                idempotency,
+                routed_over,
+                payload,
+            },
+        )
 }
 
 fn ending() -> impl Strategy<Value = Ending> {
@@ -165,10 +175,24 @@ fn query() -> impl Strategy<Value = Query> {
     (
         (0..2_usize, option::weighted(0.3, 0..ENDPOINTS), option::weighted(0.3, any::<Index>())),
         (option::weighted(0.3, 0..60_u64), option::weighted(0.3, 0..60_u64)),
-        (option::weighted(0.3, 0..2_usize), prop::bool::weighted(0.2), option::weighted(0.4, 0..6_usize)),
+        (vec(0..4_usize, 0..=2), option::weighted(0.3, 0..2_usize)),
+        (prop::bool::weighted(0.2), option::weighted(0.4, 0..6_usize), any::<bool>()),
         1..5_usize,
     )
-        .prop_map(|((application, endpoint, message), (since, until), (event_type, unrouted, status), limit)| {
-            Query { application, endpoint, message, since, until, event_type, unrouted, status, limit }
+        .prop_map(|((application, endpoint, message), (since, until), (event_types, channel), rest, limit)| {
+            let (unrouted, status, oldest_first) = rest;
+            Query {
+                application,
+                endpoint,
+                message,
+                since,
+                until,
+                event_types,
+                channel,
+                unrouted,
+                status,
+                oldest_first,
+                limit,
+            }
         })
 }

@@ -1,6 +1,6 @@
 //! A store and its model side by side.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE, MessageQuery,
-    Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Expunge, Idempotency, Lease,
+    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
-    Outcome, Routing, State, StateKind, Timestamp, testing,
+    Outcome, Response, Routing, State, StateKind, Timestamp, testing,
 };
 
 use super::command::{Change, Command, ENDPOINTS, Ending, Next, Query, Retention, Send};
@@ -50,6 +50,9 @@ pub(super) struct Pair {
     drawn: u128,
     /// All that there ever were, the pruned ones too.
     deliveries: Vec<DeliveryId>,
+    /// The lengths of the payloads that were sent.
+    lengths: BTreeMap<MessageId, u64>,
+    attempts: Vec<(ApplicationId, AttemptId)>,
     /// Not settled yet; some of them are lost.
     live: Vec<Leases>,
     /// Settled, or of before a reopen: none of them settles anything.
@@ -81,7 +84,19 @@ impl Pair {
         let store = subject.open().await;
         let (deliveries, live, late) = (Vec::new(), Vec::new(), Vec::new());
         let (now, latest) = (at(1_000), Timestamp::ZERO);
-        Pair { subject, store, model: MemoryStore::new(), now, drawn: 0, deliveries, live, late, latest }
+        Pair {
+            subject,
+            store,
+            model: MemoryStore::new(),
+            now,
+            drawn: 0,
+            deliveries,
+            lengths: BTreeMap::new(),
+            attempts: Vec::new(),
+            live,
+            late,
+            latest,
+        }
     }
 
     pub(super) async fn run(&mut self, command: &Command) -> Check {
@@ -96,6 +111,17 @@ impl Pair {
             Command::Replay(deliveries, record) => self.replay(deliveries, *record).await,
             Command::CancelLane(place, limit) => self.cancel(Cancel::Lane { lane: lane(*place), limit: *limit }).await,
             Command::CancelDelivery(delivery) => self.cancel(Cancel::Delivery(self.pick(*delivery))).await,
+            Command::ExpungePayload(delivery) => {
+                let id = self.pick(*delivery);
+                self.expunge(id.lane.application, Expunge::Payload(id.message)).await
+            }
+            Command::ExpungeResponse(attempt) => {
+                let unknown = (application(0), AttemptId::from_parts(at(0), 1));
+                let all: Vec<_> = self.attempts.iter().copied().chain([unknown]).collect();
+                let (application, id) = *attempt.get(&all);
+                both!(self, attempt(application, id));
+                self.expunge(application, Expunge::Response(id)).await
+            }
             Command::Put(changes) => self.put(changes).await,
             Command::Prune(retention) => self.prune(retention).await,
             Command::Query(query) => self.query(query).await,
@@ -139,6 +165,7 @@ impl Pair {
                 self.deliveries.extend(lanes.map(|lane| DeliveryId { lane, message: message.id }));
             }
             if stored {
+                self.lengths.insert(message.id, message.payload.len() as u64);
                 self.latest = self.now;
             }
         }
@@ -153,7 +180,8 @@ impl Pair {
             if endpoints.is_empty() { Routing::Nowhere(NoRoute::ChannelsNotWanted) } else { Routing::To(endpoints) };
         let payload: Vec<u8> = (0..send.payload).map(|i| (i as u128 + self.drawn) as u8).collect();
         let mut message = testing::message(application, id, self.now, payload, routing);
-        message.event_type = event_type(send.event_type);
+        message.event_type = TYPES[send.event_type].into();
+        message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
         let routed_over = match send.routed_over {
             Some(right) => {
@@ -218,7 +246,15 @@ impl Pair {
             let (state, outcome) = self.ending(ending.state);
             let attempt = ending.tried.then(|| {
                 let id = AttemptId::from_parts(self.now, self.draw());
-                testing::attempt(id, leases.model.delivery, leases.model.progress, outcome, state.kind())
+                self.attempts.push((leases.model.delivery.lane.application, id));
+                let mut attempt =
+                    testing::attempt(id, leases.model.delivery, leases.model.progress, outcome, state.kind());
+                if let Outcome::Answered { status, .. } = outcome {
+                    let body = format!("answer {}", self.drawn).into();
+                    attempt.response =
+                        Some(Response { status, headers: Vec::new(), body, truncated: false, expunged: false });
+                }
+                attempt
             });
             for_model.push(Settlement { lease: copy(&leases.model), attempt: attempt.clone(), state });
             for_store.push(Settlement { lease: copy(&leases.store), attempt, state });
@@ -267,6 +303,11 @@ impl Pair {
         Ok(())
     }
 
+    async fn expunge(&mut self, application: ApplicationId, what: Expunge) -> Check {
+        both!(self, expunge(application, what));
+        Ok(())
+    }
+
     async fn put(&mut self, changes: &[Change]) -> Check {
         let mut batch = Vec::new();
         for Change { record, expected, active, remove } in changes {
@@ -303,23 +344,38 @@ impl Pair {
         let (since, until, limit) = (query.since.map(ago), query.until.map(ago), query.limit);
         let endpoint = query.endpoint.map(endpoint_id);
 
-        let event_type = query.event_type.map(event_type);
-        let mut messages = MessageQuery { since, until, event_type, unrouted: query.unrouted, before: None, limit };
+        let event_types: Vec<_> = query.event_types.iter().map(|place| WANTED_TYPES[*place].to_owned()).collect();
+        let channel = query.channel.map(|place| CHANNELS[place].to_owned());
+        let order = if query.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+        let mut messages = MessageQuery {
+            since,
+            until,
+            event_types: event_types.clone(),
+            channel: channel.clone(),
+            endpoint,
+            unrouted: query.unrouted,
+            order,
+            after: None,
+            limit,
+        };
         loop {
-            messages.before = both!(self, messages(application, messages.clone())).next;
-            if messages.before.is_none() {
+            messages.after = both!(self, messages(application, messages.clone())).next;
+            if messages.after.is_none() {
                 break;
             }
         }
         let message = query.message.map(|index| self.pick(index).message);
         let status = query.status.map(status);
-        let mut attempts = AttemptQuery { endpoint, message, status, since, until, before: None, limit };
+        let mut attempts =
+            AttemptQuery { endpoint, message, status, event_types, channel, since, until, order, after: None, limit };
         loop {
-            attempts.before = both!(self, attempts(application, attempts.clone())).next;
-            if attempts.before.is_none() {
+            attempts.after = both!(self, attempts(application, attempts.clone())).next;
+            if attempts.after.is_none() {
                 break;
             }
         }
+        let counts = both!(self, count(application, CountQuery { endpoint, since, until }));
+        prop_assert!(counts.adds_up(), "{counts:?}");
         let mut dead = DeadQuery { endpoint, since, until, after: None, limit };
         both!(self, count_dead_letters(application, dead.clone()));
         loop {
@@ -346,7 +402,7 @@ impl Pair {
                 prop_assert_eq!(deliveries.len(), named, "each delivery is in one state");
                 for delivery in deliveries.iter().filter(|delivery| !delivery.state.is_terminal()) {
                     open += 1;
-                    open_bytes += message.payload.len() as u64;
+                    open_bytes += self.lengths[&message.id];
                     leased += u64::from(delivery.state.kind() == StateKind::Leased);
                 }
             }
@@ -385,9 +441,10 @@ impl Pair {
     }
 }
 
-fn event_type(place: usize) -> String {
-    ["call.started", "call.ended"][place].into()
-}
+const TYPES: [&str; 2] = ["call.started", "call.ended"];
+/// What queries ask for.
+const WANTED_TYPES: [&str; 4] = ["call.started", "call.ended", "call.*", "callback.*"];
+const CHANNELS: [&str; 2] = ["eu", "agent:a"];
 
 fn status(place: usize) -> AttemptStatus {
     let all = [

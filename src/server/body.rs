@@ -1,0 +1,99 @@
+//! Request bodies: bounded, JSON, with errors that name the member.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::api::Api;
+use super::problem::Problem;
+
+/// How much larger than its payload a request may be.
+const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
+
+/// Members that clients know and this server does not serve: refused, so that nobody waits for what will not happen.
+const NOT_SERVED: [&str; 10] = [
+    "orderingKey",
+    "deliverAt",
+    "payloadRetentionHours",
+    "tags",
+    "transformations",
+    "oauth2",
+    "mtls",
+    "featureFlags",
+    "expireAt",
+    "maxAge",
+];
+
+/// A request body as it came.
+pub(super) struct Raw(pub(super) Bytes);
+
+/// A request body, read as JSON. An empty one counts as `{}`.
+pub(super) struct Body<T> {
+    pub(super) value: T,
+    /// As it came.
+    pub(super) raw: Bytes,
+}
+
+impl FromRequest<Arc<Api>> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Raw, Problem> {
+        let limit = api.ringback.config().max_payload + BESIDE_THE_PAYLOAD;
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: usize| length > limit) {
+            return Err(Problem::too_large("request", limit));
+        }
+        match Limited::new(request.into_body(), limit).collect().await {
+            Ok(body) => Ok(Raw(body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
+            Err(_) => Err(Problem::invalid("body", "", "the request ended before its body did")),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Body<T>, Problem> {
+        let Raw(raw) = Raw::from_request(request, api).await?;
+        let text: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
+        Ok(Body { value: read(text)?, raw })
+    }
+}
+
+/// Reads JSON. An error names the member that is wrong.
+pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        explain("body", if path == "." { "" } else { &path }, &error.into_inner().to_string())
+    })?;
+    json.end().map_err(|error| Problem::invalid("body", "", error.to_string()))?;
+    Ok(value)
+}
+
+/// serde names a member that is missing or unknown in its text alone; its path ends at the object around it.
+pub(super) fn explain(place: &str, path: &str, text: &str) -> Problem {
+    let named = ["unknown field `", "missing field `", "duplicate field `"].iter().find_map(|start| {
+        let name = text.strip_prefix(start)?.split_once('`')?.0;
+        Some((*start, name))
+    });
+    let Some((start, name)) = named else { return Problem::invalid(place, path, text) };
+    let path = match path.is_empty() || path == name || path.ends_with(&format!(".{name}")) {
+        true if path.is_empty() => name.to_owned(),
+        true => path.to_owned(),
+        false => format!("{path}.{name}"),
+    };
+    let unknown = start.starts_with("unknown");
+    let message = match unknown && NOT_SERVED.contains(&name) {
+        true => "is not supported by this server; leave it out",
+        false => text,
+    };
+    Problem::invalid(place, &path, message)
+}

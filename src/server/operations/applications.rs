@@ -1,0 +1,243 @@
+//! Applications.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ringback::{Application, ApplicationId, Error, NewApplication, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::server::api::Api;
+use crate::server::auth::{Administered, Named, Operator, Tenant};
+use crate::server::body::Body;
+use crate::server::fields::{Patch, either, one_of};
+use crate::server::once::{Answer, Once};
+use crate::server::page::{ListQuery, ListResponse};
+use crate::server::problem::Problem;
+use crate::server::query::Query;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, put, patch, delete))
+}
+
+/// An application to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ApplicationIn {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 256)]
+    name: String,
+    /// The platform's own name for it: works in place of the id in every path.
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[a-zA-Z0-9\-_.]+$")]
+    pub(super) uid: Option<String>,
+    /// The platform's own notes: at most 50 entries, 4 KiB in all.
+    metadata: Option<BTreeMap<String, String>>,
+    /// Requests a second: kept and shown; it is not enforced yet.
+    #[schema(minimum = 1, maximum = 65535)]
+    throttle_rate: Option<u32>,
+    /// The older name of `throttleRate`.
+    #[schema(minimum = 1, maximum = 65535)]
+    rate_limit: Option<u32>,
+}
+
+/// What is to change of an application: what is absent stays, `null` resets.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ApplicationPatch {
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    name: Patch<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    uid: Patch<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
+    metadata: Patch<BTreeMap<String, String>>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    throttle_rate: Patch<u32>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    rate_limit: Patch<u32>,
+}
+
+/// An application.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ApplicationOut {
+    #[schema(value_type = String, example = "app_01KAJ2Q3V5W8Z4T6Y7R9X0B1CD")]
+    id: ApplicationId,
+    uid: Option<String>,
+    name: String,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u32>,
+    rate_limit: Option<u32>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<Application> for ApplicationOut {
+    fn from(application: Application) -> Self {
+        ApplicationOut {
+            id: application.id,
+            uid: application.uid,
+            name: application.name,
+            metadata: application.metadata,
+            throttle_rate: application.throttle_rate,
+            rate_limit: application.throttle_rate,
+            created_at: application.created_at,
+            updated_at: application.updated_at,
+        }
+    }
+}
+
+impl ApplicationIn {
+    pub(super) fn into_new(self) -> Result<NewApplication, Problem> {
+        let mut new = NewApplication::named(self.name);
+        new.uid = self.uid;
+        new.metadata = self.metadata.unwrap_or_default();
+        new.throttle_rate = one_of("throttleRate", self.throttle_rate, self.rate_limit)?;
+        Ok(new)
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CreateQuery {
+    /// Answer 200 with the application of this uid, if there is one.
+    get_if_exists: Option<bool>,
+}
+
+/// List applications
+#[utoipa::path(get, path = "/app", operation_id = "v1.application.list", tag = "Application", params(ListQuery),
+    responses((status = 200, body = ListResponse<ApplicationOut>)))]
+async fn list(
+    State(api): State<Arc<Api>>,
+    _: Operator,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<ListResponse<ApplicationOut>>, Problem> {
+    let all = api.ringback.applications();
+    Ok(Json(ListResponse::cut(all, &query, |application| application.id.to_string(), ApplicationOut::from)?))
+}
+
+/// Create an application
+#[utoipa::path(post, path = "/app", operation_id = "v1.application.create", tag = "Application", params(CreateQuery),
+    request_body = ApplicationIn,
+    responses((status = 200, body = ApplicationOut, description = "There was one (`get_if_exists`)"),
+              (status = 201, body = ApplicationOut)))]
+async fn create(
+    State(api): State<Arc<Api>>,
+    _: Operator,
+    Query(query): Query<CreateQuery>,
+    once: Once,
+    Body { value, raw }: Body<ApplicationIn>,
+) -> Result<Answer, Problem> {
+    api.once(None, once, &raw, async {
+        let _changes = api.changes().await;
+        let new = value.into_new()?;
+        if query.get_if_exists == Some(true)
+            && let Some(uid) = &new.uid
+            && let Ok(application) = api.ringback.application_by_uid(uid)
+        {
+            return Ok(Answer::ok(&ApplicationOut::from(application)));
+        }
+        Ok(Answer::created(&ApplicationOut::from(api.ringback.create_application(new).await?)))
+    })
+    .await
+}
+
+/// Get an application
+#[utoipa::path(get, path = "/app/{app_id}", operation_id = "v1.application.get", tag = "Application",
+    responses((status = 200, body = ApplicationOut)))]
+async fn get(State(api): State<Arc<Api>>, Tenant(id): Tenant) -> Result<Json<ApplicationOut>, Problem> {
+    Ok(Json(api.ringback.application(id)?.into()))
+}
+
+/// Replace an application, or create it with this uid
+#[utoipa::path(put, path = "/app/{app_id}", operation_id = "v1.application.update", tag = "Application",
+    request_body = ApplicationIn,
+    responses((status = 200, body = ApplicationOut), (status = 201, body = ApplicationOut, description = "It was made")))]
+async fn put(
+    State(api): State<Arc<Api>>,
+    Named(named): Named,
+    Body { value, .. }: Body<ApplicationIn>,
+) -> Result<Answer, Problem> {
+    let _changes = api.changes().await;
+    let mut new = value.into_new()?;
+    match api.application_id(&named) {
+        Ok(id) => {
+            let application = api.ringback.update_application(id, new).await?;
+            Ok(Answer::ok(&ApplicationOut::from(application)))
+        }
+        // An id that is not there cannot be made; a uid can.
+        Err(problem) if named.parse::<ApplicationId>().is_ok() => Err(problem),
+        Err(_) => {
+            new.uid.get_or_insert(named);
+            let application = api.ringback.create_application(new).await?;
+            Ok(Answer::created(&ApplicationOut::from(application)))
+        }
+    }
+}
+
+/// Change an application
+#[utoipa::path(patch, path = "/app/{app_id}", operation_id = "v1.application.patch", tag = "Application",
+    request_body = ApplicationPatch, responses((status = 200, body = ApplicationOut)))]
+async fn patch(
+    State(api): State<Arc<Api>>,
+    Administered(id): Administered,
+    Body { value, .. }: Body<ApplicationPatch>,
+) -> Result<Json<ApplicationOut>, Problem> {
+    let _changes = api.changes().await;
+    let old = api.ringback.application(id)?;
+    let rate = either("throttleRate", value.throttle_rate, value.rate_limit)?;
+    let mut new = NewApplication::named(value.name.over(old.name));
+    new.uid = value.uid.optional().over(old.uid);
+    new.metadata = value.metadata.over(old.metadata);
+    new.throttle_rate = rate.optional().over(old.throttle_rate);
+    Ok(Json(api.ringback.update_application(id, new).await?.into()))
+}
+
+/// Delete an application, with its endpoints and tokens
+#[utoipa::path(delete, path = "/app/{app_id}", operation_id = "v1.application.delete", tag = "Application",
+    responses((status = 204)))]
+async fn delete(State(api): State<Arc<Api>>, Administered(id): Administered) -> Result<Answer, Problem> {
+    let _changes = api.changes().await;
+    api.ringback.delete_application(id).await?;
+    Ok(Answer::nothing())
+}
+
+impl Api {
+    /// The application that a message's sender names, made if it is not there.
+    pub(super) async fn application_for(
+        &self,
+        named: &str,
+        given: Option<ApplicationIn>,
+    ) -> Result<ApplicationId, Problem> {
+        let found = self.application_id(named);
+        let (Err(_), Some(given)) = (&found, given) else { return found };
+        let _changes = self.changes().await;
+        if let Ok(id) = self.application_id(named) {
+            return Ok(id);
+        }
+        let mut new = given.into_new()?;
+        if new.uid.as_deref().is_some_and(|uid| uid != named) {
+            return Err(Problem::invalid("body", "application.uid", "must be the one in the path"));
+        }
+        if named.parse::<ApplicationId>().is_ok() {
+            return found;
+        }
+        new.uid = Some(named.to_owned());
+        match self.ringback.create_application(new).await {
+            Ok(application) => Ok(application.id),
+            Err(Error::UidTaken(_)) => self.application_id(named),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

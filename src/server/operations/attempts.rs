@@ -1,0 +1,557 @@
+//! Attempts: the log of what was tried, by endpoint, by message, or of a whole application; and the deliveries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ringback::store::{AttemptQuery, AttemptStatus, MessageQuery, Order};
+use ringback::{
+    ApplicationId, Attempt, AttemptId, Delivery, EndpointId, Message, MessageId, Outcome, Response,
+    State as DeliveryState, StateKind, Timestamp, Trigger,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::endpoints::EndpointOut;
+use super::messages::MessageOut;
+use crate::server::api::Api;
+use crate::server::auth::{Administered, EndpointOf, MessageOf, Tenant};
+use crate::server::once::{Answer, Once};
+use crate::server::page::{self, ListQuery, ListResponse, Ordering, Start};
+use crate::server::problem::Problem;
+use crate::server::query::{self, Query};
+
+/// How many pages of messages are looked through for one page of those whose delivery stands as asked for.
+const PAGES_LOOKED_THROUGH: usize = 40;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_by_endpoint))
+        .routes(routes!(list_by_message))
+        .routes(routes!(get))
+        .routes(routes!(expunge))
+        .routes(routes!(destinations))
+        .routes(routes!(attempted_messages))
+        .routes(routes!(resend))
+}
+
+/// How an attempt or a delivery stands, as clients number it.
+fn number(kind: StateKind) -> (u8, &'static str) {
+    match kind {
+        StateKind::Delivered => (0, "success"),
+        StateKind::Waiting => (1, "pending"),
+        StateKind::Dead => (2, "fail"),
+        StateKind::Leased => (3, "sending"),
+        StateKind::Canceled => (4, "canceled"),
+    }
+}
+
+/// An attempt.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MessageAttemptOut<'a> {
+    #[schema(value_type = String, example = "atmpt_01KAJ2Q3V5W8Z4T6Y7R9X0B1CD")]
+    id: AttemptId,
+    #[schema(value_type = String)]
+    msg_id: MessageId,
+    #[schema(value_type = String)]
+    endpoint_id: EndpointId,
+    url: &'a str,
+    /// When it started.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+    /// 0: it delivered the message; 2: it did not.
+    status: u8,
+    status_text: &'static str,
+    /// 0 if none came.
+    response_status_code: u16,
+    response_duration_ms: u64,
+    /// The first 16 KiB of the answer's body (base64 if it is no text); without an answer, why there is none.
+    response: String,
+    /// 0: by schedule; 1: by hand (a replay or a test).
+    trigger_type: u8,
+    /// Its number among all attempts of the delivery.
+    number: u32,
+    /// The round: one more with each replay.
+    round: u32,
+    /// `first`, `retry`, `replay` or `test`.
+    #[schema(value_type = String)]
+    trigger: Trigger,
+    /// How the delivery stood after it: `delivered`, `waiting`, `dead` or `canceled`.
+    #[schema(value_type = String)]
+    result: StateKind,
+    /// Why no answer came, as a word for programs.
+    failure: Option<&'static str>,
+    /// What it probably means, for people.
+    hint: Option<&'static str>,
+    /// As they were written; secret values are redacted.
+    #[schema(value_type = Vec<Vec<String>>)]
+    request_headers: &'a [(String, String)],
+    #[schema(value_type = Vec<Vec<String>>)]
+    response_headers: &'a [(String, String)],
+    /// Whether the body had more than is kept.
+    truncated: bool,
+    /// The message, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<MessageOut<'a>>,
+}
+
+fn response_text(response: &Response) -> String {
+    match std::str::from_utf8(&response.body) {
+        Ok(text) => text.to_owned(),
+        // A body that was cut within a letter is still a text.
+        Err(error) if error.error_len().is_none() => {
+            String::from_utf8_lossy(&response.body[..error.valid_up_to()]).into_owned()
+        }
+        Err(_) => BASE64_STANDARD.encode(&response.body),
+    }
+}
+
+impl<'a> MessageAttemptOut<'a> {
+    fn of(attempt: &'a Attempt, with_content: bool, message: Option<&'a Message>) -> Self {
+        let (failure, status) = match attempt.outcome {
+            Outcome::Answered { status, .. } => (None, status),
+            Outcome::Failed(failure) => (Some(failure.code()), 0),
+        };
+        let answered = attempt.response.as_ref();
+        let text = match (answered, failure) {
+            (Some(response), _) if with_content => response_text(response),
+            (None, Some(code)) => format!("{code}: {}", attempt.hint().unwrap_or_default()),
+            (_, _) => String::new(),
+        };
+        let (number, text_of_status) = if attempt.succeeded() { (0, "success") } else { (2, "fail") };
+        MessageAttemptOut {
+            id: attempt.id,
+            msg_id: attempt.delivery.message,
+            endpoint_id: attempt.delivery.lane.endpoint,
+            url: &attempt.url,
+            timestamp: attempt.started_at,
+            status: number,
+            status_text: text_of_status,
+            response_status_code: status,
+            response_duration_ms: u64::try_from(attempt.timing.total().as_millis()).unwrap_or(u64::MAX),
+            response: text,
+            trigger_type: match attempt.trigger {
+                Trigger::First | Trigger::Retry => 0,
+                Trigger::Replay | Trigger::Test => 1,
+            },
+            number: attempt.number,
+            round: attempt.round,
+            trigger: attempt.trigger,
+            result: attempt.result,
+            failure,
+            hint: attempt.hint(),
+            request_headers: &attempt.request_headers,
+            response_headers: answered.map(|response| response.headers.as_slice()).unwrap_or_default(),
+            truncated: answered.is_some_and(|response| response.truncated),
+            msg: message.map(|message| MessageOut::of(message, with_content)),
+        }
+    }
+}
+
+/// A delivery, with its endpoint.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MessageEndpointOut {
+    #[serde(flatten)]
+    endpoint: EndpointOut,
+    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: u8,
+    status_text: &'static str,
+    /// When it is attempted next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt: Option<Timestamp>,
+    /// How it stands, with the time and the reason.
+    #[schema(value_type = Object)]
+    state: DeliveryState,
+    /// The attempts so far.
+    attempts: u32,
+    round: u32,
+}
+
+/// A message, with how its delivery to the endpoint stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EndpointMessageOut<'m> {
+    #[serde(flatten)]
+    message: MessageOut<'m>,
+    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: u8,
+    status_text: &'static str,
+    /// When it is attempted next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt: Option<Timestamp>,
+}
+
+fn next_attempt(state: DeliveryState) -> Option<Timestamp> {
+    match state {
+        DeliveryState::Waiting { due } => Some(due),
+        DeliveryState::Leased { .. }
+        | DeliveryState::Delivered { .. }
+        | DeliveryState::Dead { .. }
+        | DeliveryState::Canceled { .. } => None,
+    }
+}
+
+/// Nothing.
+#[derive(Serialize, ToSchema)]
+struct EmptyResponse {}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AttemptsQuery {
+    /// How many items at most: 1 to 250. Default: 50.
+    limit: Option<usize>,
+    /// From the page before.
+    iterator: Option<String>,
+    /// Default: descending, the newest first.
+    #[param(inline)]
+    order: Option<Ordering>,
+    /// 0: those that delivered; 2: those that did not. (1, 3 and 4 are no states of an attempt: an empty page.)
+    status: Option<u8>,
+    /// 0: without an answer; 100, 200, 300, 400, 500: answered with a status of this class.
+    status_code_class: Option<u16>,
+    /// Answered with this status.
+    status_code: Option<u16>,
+    /// Of messages with this channel.
+    channel: Option<String>,
+    /// To this endpoint.
+    endpoint_id: Option<String>,
+    /// Of this message.
+    msg_id: Option<String>,
+    /// Started before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<Timestamp>,
+    /// Started at or after this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    after: Option<Timestamp>,
+    /// Whether the answer has bodies. Default: yes.
+    with_content: Option<bool>,
+    /// Whether the answer has the messages. Default: no.
+    with_msg: Option<bool>,
+    /// Of messages of these event types, exact or ending in `.*`.
+    #[serde(default, deserialize_with = "query::list")]
+    event_types: Vec<String>,
+}
+
+impl AttemptsQuery {
+    /// The result that is asked for; `Err` if no attempt can have it.
+    fn status(&self) -> Result<Result<Option<AttemptStatus>, ()>, Problem> {
+        let given = [self.status.is_some(), self.status_code.is_some(), self.status_code_class.is_some()];
+        if given.iter().filter(|given| **given).count() > 1 {
+            let problem = "one of status, status_code and status_code_class can be asked for";
+            return Err(Problem::invalid("query", "status", problem));
+        }
+        if let Some(code) = self.status_code {
+            return Ok(Ok(Some(AttemptStatus::Code(code))));
+        }
+        match (self.status, self.status_code_class) {
+            (None, None) => Ok(Ok(None)),
+            (Some(0), _) => Ok(Ok(Some(AttemptStatus::Succeeded))),
+            (Some(2), _) => Ok(Ok(Some(AttemptStatus::Failed))),
+            (Some(1 | 3 | 4), _) => Ok(Err(())),
+            (Some(_), _) => Err(Problem::invalid("query", "status", "must be 0, 1, 2, 3 or 4")),
+            (None, Some(0)) => Ok(Ok(Some(AttemptStatus::NoAnswer))),
+            (None, Some(class @ (100 | 200 | 300 | 400 | 500))) => Ok(Ok(Some(AttemptStatus::Class(class / 100)))),
+            (None, Some(_)) => {
+                Err(Problem::invalid("query", "status_code_class", "must be 0, 100, 200, 300, 400 or 500"))
+            }
+        }
+    }
+}
+
+impl Api {
+    async fn attempts(
+        &self,
+        application: ApplicationId,
+        endpoint: Option<EndpointId>,
+        message: Option<MessageId>,
+        query: AttemptsQuery,
+    ) -> Result<Answer, Problem> {
+        let limit = page::limit(query.limit)?;
+        let start = page::start(query.iterator.as_deref(), |text| text.parse().ok())?;
+        let status = query.status()?;
+        let endpoint = match (&query.endpoint_id, endpoint) {
+            (Some(named), None) => Some(self.endpoint(application, named)?.id),
+            (_, endpoint) => endpoint,
+        };
+        let message = match (&query.msg_id, message) {
+            (Some(named), None) => Some(self.message_id(application, named).await?),
+            (_, message) => message,
+        };
+        let (after, backwards) = match start {
+            Start::Beginning => (None, false),
+            Start::After(id) => (Some(id), false),
+            Start::Before(id) => (Some(id), true),
+        };
+        let descending = query.order != Some(Ordering::Ascending);
+        let order = if descending != backwards { Order::NewestFirst } else { Order::OldestFirst };
+        let (mut attempts, done) = match status {
+            Err(()) => (Vec::new(), true),
+            Ok(status) => {
+                let (since, until, channel, event_types) =
+                    (query.after, query.before, query.channel, query.event_types);
+                let wanted =
+                    AttemptQuery { endpoint, message, status, since, until, channel, event_types, order, after, limit };
+                let page = self.ringback.attempts(application, wanted).await?;
+                (page.items, page.next.is_none())
+            }
+        };
+        if backwards {
+            attempts.reverse();
+        }
+        let messages = match query.with_msg == Some(true) {
+            true => self.messages_of(application, &attempts).await?,
+            false => HashMap::new(),
+        };
+        let with_content = query.with_content.unwrap_or(true);
+        let shown = attempts.iter().map(|attempt| {
+            let message = messages.get(&attempt.delivery.message).map(Arc::as_ref);
+            MessageAttemptOut::of(attempt, with_content, message)
+        });
+        let cursor = |attempt: &MessageAttemptOut<'_>| attempt.id.to_string();
+        Ok(Answer::ok(&ListResponse::of(shown.collect(), done, cursor, |attempt| attempt)))
+    }
+
+    async fn messages_of(
+        &self,
+        application: ApplicationId,
+        attempts: &[Attempt],
+    ) -> Result<HashMap<MessageId, Arc<Message>>, Problem> {
+        let mut found = HashMap::new();
+        for attempt in attempts {
+            let id = attempt.delivery.message;
+            if !found.contains_key(&id) {
+                // One that retention has taken meanwhile is left out.
+                match self.ringback.message(application, id).await {
+                    Ok(message) => drop(found.insert(id, message)),
+                    Err(ringback::Error::NotFound(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// List all attempts of an application, the newest first
+#[utoipa::path(get, path = "/app/{app_id}/attempt", operation_id = "v1.message-attempt.list", tag = "Message Attempt",
+    params(AttemptsQuery), responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Answer, Problem> {
+    api.attempts(id, None, None, query).await
+}
+
+/// List the attempts to an endpoint, the newest first
+#[utoipa::path(get, path = "/app/{app_id}/attempt/endpoint/{endpoint_id}",
+    operation_id = "v1.message-attempt.list-by-endpoint", tag = "Message Attempt", params(AttemptsQuery),
+    responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
+async fn list_by_endpoint(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Answer, Problem> {
+    api.attempts(found.application, Some(found.endpoint.id), None, query).await
+}
+
+/// List the attempts of a message, the newest first
+#[utoipa::path(get, path = "/app/{app_id}/attempt/msg/{msg_id}", operation_id = "v1.message-attempt.list-by-msg",
+    tag = "Message Attempt", params(AttemptsQuery), responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
+async fn list_by_message(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Answer, Problem> {
+    // The same 404 as elsewhere for a message that is not there, and not an empty page.
+    api.ringback.message(found.application, found.message).await?;
+    api.attempts(found.application, None, Some(found.message), query).await
+}
+
+impl Api {
+    async fn attempt_of(&self, found: &MessageOf, named: &str) -> Result<Attempt, Problem> {
+        let id = named.parse().map_err(|_| Problem::not_found("attempt"))?;
+        let attempt = self.ringback.attempt(found.application, id).await?;
+        match attempt.delivery.message == found.message {
+            true => Ok(attempt),
+            false => Err(Problem::not_found("attempt")),
+        }
+    }
+}
+
+/// Get an attempt
+#[utoipa::path(get, path = "/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", operation_id = "v1.message-attempt.get",
+    tag = "Message Attempt", responses((status = 200, body = MessageAttemptOut)))]
+async fn get(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    Path((_, _, named)): Path<(String, String, String)>,
+) -> Result<Answer, Problem> {
+    let attempt = api.attempt_of(&found, &named).await?;
+    Ok(Answer::ok(&MessageAttemptOut::of(&attempt, true, None)))
+}
+
+/// Remove the stored response of an attempt for good
+#[utoipa::path(delete, path = "/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content",
+    operation_id = "v1.message-attempt.expunge-content", tag = "Message Attempt", responses((status = 204)))]
+async fn expunge(
+    State(api): State<Arc<Api>>,
+    _: Administered,
+    found: MessageOf,
+    Path((_, _, named)): Path<(String, String, String)>,
+) -> Result<Answer, Problem> {
+    let attempt = api.attempt_of(&found, &named).await?;
+    api.ringback.expunge_attempt(found.application, attempt.id).await?;
+    Ok(Answer::nothing())
+}
+
+/// List the endpoints that a message went to, and how each delivery stands
+#[utoipa::path(get, path = "/app/{app_id}/msg/{msg_id}/endpoint",
+    operation_id = "v1.message-attempt.list-attempted-destinations", tag = "Message Attempt", params(ListQuery),
+    responses((status = 200, body = ListResponse<MessageEndpointOut>)))]
+async fn destinations(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    Query(query): Query<ListQuery>,
+) -> Result<Answer, Problem> {
+    api.ringback.message(found.application, found.message).await?;
+    let mut all = Vec::new();
+    for delivery in api.ringback.deliveries(found.application, found.message).await? {
+        // One that was deleted since is in the log alone.
+        if let Ok(endpoint) = api.ringback.endpoint(found.application, delivery.id.lane.endpoint) {
+            all.push((endpoint, delivery));
+        }
+    }
+    all.sort_by_key(|(endpoint, _)| endpoint.id);
+    let show = |(endpoint, Delivery { state, progress, .. }): (_, _)| {
+        let (status, status_text) = number(state.kind());
+        MessageEndpointOut {
+            endpoint: api.show_endpoint(endpoint),
+            status,
+            status_text,
+            next_attempt: next_attempt(state),
+            state,
+            attempts: progress.attempts,
+            round: progress.round,
+        }
+    };
+    Ok(Answer::ok(&ListResponse::cut(all, &query, |(endpoint, _)| endpoint.id.to_string(), show)?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AttemptedQuery {
+    /// How many items at most: 1 to 250. Default: 50. A page may have fewer although there are more.
+    limit: Option<usize>,
+    /// From the page before.
+    iterator: Option<String>,
+    /// With this channel.
+    channel: Option<String>,
+    /// Whose delivery stands so: 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: Option<u8>,
+    /// Accepted before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<Timestamp>,
+    /// Accepted at or after this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    after: Option<Timestamp>,
+    /// Whether the answer has the payloads. Default: yes.
+    with_content: Option<bool>,
+    /// Of these event types, exact or ending in `.*`.
+    #[serde(default, deserialize_with = "query::list")]
+    event_types: Vec<String>,
+}
+
+/// List the messages that went to an endpoint, the newest first, and how each delivery stands
+#[utoipa::path(get, path = "/app/{app_id}/endpoint/{endpoint_id}/msg",
+    operation_id = "v1.message-attempt.list-attempted-messages", tag = "Message Attempt", params(AttemptedQuery),
+    responses((status = 200, body = ListResponse<EndpointMessageOut>)))]
+async fn attempted_messages(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    Query(query): Query<AttemptedQuery>,
+) -> Result<Answer, Problem> {
+    if query.status.is_some_and(|status| status > 4) {
+        return Err(Problem::invalid("query", "status", "must be 0, 1, 2, 3 or 4"));
+    }
+    let limit = page::limit(query.limit)?;
+    let mut start = page::start(query.iterator.as_deref(), |text| text.parse().ok())?;
+    let backwards = matches!(start, Start::Before(_));
+    let wanted = MessageQuery {
+        since: query.after,
+        until: query.before,
+        event_types: query.event_types,
+        channel: query.channel,
+        endpoint: Some(found.endpoint.id),
+        limit,
+        ..MessageQuery::default()
+    };
+    let mut rows: Vec<(Arc<Message>, Option<DeliveryState>)> = Vec::new();
+    let mut done = false;
+    // The cursors are of what was looked at, so that a page without a match still leads on.
+    let (mut first, mut last) = (None, None);
+    for _ in 0..PAGES_LOOKED_THROUGH {
+        let (messages, ended) = api.page_of_messages(found.application, &start, true, wanted.clone()).await?;
+        done = ended;
+        let (Some(newest), Some(oldest)) = (messages.first(), messages.last()) else { break };
+        if backwards {
+            last = last.or(Some(oldest.id));
+            first = Some(newest.id);
+            start = Start::Before(newest.id);
+        } else {
+            first = first.or(Some(newest.id));
+            last = Some(oldest.id);
+            start = Start::After(oldest.id);
+        }
+        let mut standing = Vec::with_capacity(messages.len());
+        for message in messages {
+            let deliveries = api.ringback.deliveries(found.application, message.id).await?;
+            let own = deliveries.iter().find(|delivery| delivery.id.lane.endpoint == found.endpoint.id);
+            let state = own.map(|delivery| delivery.state);
+            let as_asked = |state: DeliveryState| query.status.is_none_or(|status| number(state.kind()).0 == status);
+            if state.map_or(query.status.is_none(), as_asked) {
+                standing.push((message, state));
+            }
+        }
+        match backwards {
+            true => drop(rows.splice(0..0, standing)),
+            false => rows.extend(standing),
+        }
+        // Not more than a page's worth: the next look could only go over the limit.
+        if done || query.status.is_none() || !rows.is_empty() {
+            break;
+        }
+    }
+    let with_content = query.with_content.unwrap_or(true);
+    let shown = rows.iter().map(|(message, state)| {
+        let (status, status_text) = state.map_or((4, "canceled"), |state| number(state.kind()));
+        let message = MessageOut::of(message, with_content);
+        EndpointMessageOut { message, status, status_text, next_attempt: state.and_then(next_attempt) }
+    });
+    Ok(Answer::ok(&ListResponse {
+        data: shown.collect(),
+        iterator: last.map(|id: MessageId| id.to_string()),
+        prev_iterator: first.map(|id: MessageId| format!("-{id}")),
+        done,
+    }))
+}
+
+/// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
+#[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
+    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
+async fn resend(State(api): State<Arc<Api>>, found: MessageOf, to: EndpointOf, once: Once) -> Result<Answer, Problem> {
+    api.once(Some(found.application), once, b"", async {
+        api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
+        Ok(Answer::accepted(&EmptyResponse {}))
+    })
+    .await
+}

@@ -1,0 +1,138 @@
+//! The operator's look at the whole store: its health, and counts that must add up.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ringback::ApplicationId;
+use ringback::store::{CountQuery, Counts};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::server::api::Api;
+use crate::server::auth::Operator;
+use crate::server::problem::Problem;
+
+/// Counts are taken while messages come and go: those that do not add up are taken this often again.
+const LOOKS: usize = 5;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(doctor))
+}
+
+/// How the whole store is.
+#[derive(Serialize, ToSchema)]
+struct DoctorOut {
+    /// Whether there are no problems.
+    ok: bool,
+    version: &'static str,
+    store: StoreOut,
+    applications: Vec<CountsOut>,
+    /// What an operator should look at.
+    problems: Vec<String>,
+}
+
+/// How the store is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StoreOut {
+    /// Deliveries that have not ended.
+    open: u64,
+    /// The payload bytes of those.
+    open_bytes: u64,
+    /// Deliveries that are being attempted.
+    leased: u64,
+    disk_bytes: u64,
+    /// Damaged records that were set aside since the start.
+    damaged: u64,
+    /// Why it cannot write, if it cannot.
+    failed: Option<String>,
+    warnings: Vec<String>,
+}
+
+/// An application's deliveries, counted from their own rows; `routed` is counted from the messages.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CountsOut {
+    #[schema(value_type = String)]
+    id: ApplicationId,
+    uid: Option<String>,
+    messages: u64,
+    routed: u64,
+    waiting: u64,
+    leased: u64,
+    delivered: u64,
+    dead: u64,
+    canceled: u64,
+    /// Whether `routed` is the sum of the five.
+    adds_up: bool,
+}
+
+/// Check the store
+///
+/// It reads every message's row: with millions of them it takes seconds.
+#[utoipa::path(get, path = "/doctor", operation_id = "v1.doctor.get", tag = "Health",
+    responses((status = 200, body = DoctorOut)))]
+async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorOut>, Problem> {
+    let mut problems = Vec::new();
+    let mut applications = Vec::new();
+    for application in api.ringback.applications() {
+        let counts = match api.counts(application.id).await {
+            Ok(counts) => counts,
+            // Deleted meanwhile.
+            Err(ringback::Error::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let adds_up = counts.adds_up();
+        if !adds_up {
+            let name = application.uid.clone().unwrap_or_else(|| application.id.to_string());
+            problems.push(format!(
+                "the deliveries of application {name} do not add up to what its messages were routed to"
+            ));
+        }
+        applications.push(CountsOut {
+            id: application.id,
+            uid: application.uid,
+            messages: counts.messages,
+            routed: counts.routed,
+            waiting: counts.waiting,
+            leased: counts.leased,
+            delivered: counts.delivered,
+            dead: counts.dead,
+            canceled: counts.canceled,
+            adds_up,
+        });
+    }
+    let health = api.ringback.health().await?;
+    problems.extend(health.failed.iter().map(|why| format!("the store cannot write: {why}")));
+    if health.damaged > 0 {
+        problems.push(format!("{} damaged records were set aside since the start", health.damaged));
+    }
+    problems.extend(health.warnings.iter().cloned());
+    let store = StoreOut {
+        open: health.open,
+        open_bytes: health.open_bytes,
+        leased: health.leased,
+        disk_bytes: health.disk_bytes,
+        damaged: health.damaged,
+        failed: health.failed,
+        warnings: health.warnings,
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(Json(DoctorOut { ok: problems.is_empty(), version, store, applications, problems }))
+}
+
+impl Api {
+    async fn counts(&self, application: ApplicationId) -> Result<Counts, ringback::Error> {
+        let mut counts = self.ringback.counts(application, CountQuery::default()).await?;
+        for _ in 1..LOOKS {
+            if counts.adds_up() {
+                break;
+            }
+            counts = self.ringback.counts(application, CountQuery::default()).await?;
+        }
+        Ok(counts)
+    }
+}

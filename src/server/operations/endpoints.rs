@@ -1,0 +1,510 @@
+//! Endpoints: made, changed, listed, and their secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use ringback::profile::BodyMode;
+use ringback::store::CountQuery;
+use ringback::{
+    CustomHeader, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
+    Secret, Timestamp, signature,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::messages::MessageOut;
+use crate::server::api::Api;
+use crate::server::auth::{EndpointOf, Tenant};
+use crate::server::body::Body;
+use crate::server::fields::{Patch, either};
+use crate::server::once::{Answer, Once};
+use crate::server::page::{ListQuery, ListResponse};
+use crate::server::problem::Problem;
+use crate::server::query::Query;
+
+/// How long an old secret signs beside the new one, if a rotation does not say: 24 hours.
+const GRACE_SECONDS: u32 = 86_400;
+/// The longest of it: 7 days.
+const LONGEST_GRACE_SECONDS: u32 = 604_800;
+/// What statistics cover if a request does not say: 28 days.
+const STATISTICS_WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, put, patch, delete))
+        .routes(routes!(secret))
+        .routes(routes!(rotate))
+        .routes(routes!(stats))
+        .routes(routes!(send_example))
+}
+
+/// An endpoint to be made or changed. Where it is made, `url` is needed and what is absent has its default; where it is
+/// changed by PATCH, what is absent stays and `null` resets; where it is replaced by PUT, what is absent has its default,
+/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `headers`, `secret`),
+/// which stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EndpointIn {
+    /// Where requests go: https, at most 2,048 bytes.
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    url: Patch<String>,
+    /// The platform's own name for it, unique in its application: works in place of the id in every path.
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    uid: Patch<String>,
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    description: Patch<String>,
+    /// Whether it gets nothing.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    disabled: Patch<bool>,
+    /// The event types it takes, exact or ending in `.*`. None: all.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
+    event_types: Patch<Vec<String>>,
+    /// The older name of `eventTypes`.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
+    filter_types: Patch<Vec<String>>,
+    /// The channels it listens to. None: all.
+    #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
+    channels: Patch<Vec<String>>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
+    metadata: Patch<BTreeMap<String, String>>,
+    /// Requests a second: kept and shown; it is not enforced yet.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
+    #[serde(default)]
+    throttle_rate: Patch<u32>,
+    /// The older name of `throttleRate`.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
+    #[serde(default)]
+    rate_limit: Patch<u32>,
+    /// The secret to sign with, in the profile's form. Default: one is made where the profile says so.
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    secret: Patch<Secret>,
+    /// Headers that every request to it carries. Their values are never shown again.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
+    headers: Patch<BTreeMap<String, Secret>>,
+    /// The vendor's way of sending: a profile's name, or a profile. Default: `svix`.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    profile: Patch<ProfileChoice>,
+    /// `envelope`, `asGiven` or `superset`, in place of the profile's.
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    body: Patch<BodyMode>,
+    /// The time limit of one attempt, in place of the profile's: 1 to 300,000 ms.
+    #[schema(value_type = Option<u64>)]
+    #[serde(default)]
+    timeout_ms: Patch<u64>,
+    /// Over the profile's retry policy.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    retry: Patch<RetrySettings>,
+    /// How many requests may be on their way to it at once: 1 to 1,024.
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    max_in_flight: Patch<u32>,
+    /// Clients of before send it; it means nothing.
+    #[schema(value_type = Option<u32>)]
+    #[expect(dead_code, reason = "taken, since clients send it")]
+    #[serde(default)]
+    version: Patch<u32>,
+}
+
+/// An endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EndpointOut {
+    #[schema(value_type = String, example = "ep_01KAJ2Q3V5W8Z4T6Y7R9X0B1CD")]
+    id: EndpointId,
+    uid: Option<String>,
+    url: String,
+    description: String,
+    disabled: bool,
+    event_types: Option<Vec<String>>,
+    filter_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u32>,
+    rate_limit: Option<u32>,
+    /// Always 1; clients of before expect it.
+    version: u32,
+    /// A profile's name, or a profile.
+    #[schema(value_type = Object)]
+    profile: ProfileChoice,
+    #[schema(value_type = Option<String>)]
+    body: Option<BodyMode>,
+    timeout_ms: Option<u64>,
+    #[schema(value_type = Option<Object>)]
+    retry: Option<RetrySettings>,
+    max_in_flight: Option<u32>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// A secret.
+#[derive(Serialize, ToSchema)]
+struct EndpointSecretOut {
+    /// The newest secret. Of an ed25519 key pair, the public half.
+    key: String,
+}
+
+/// A new secret.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EndpointSecretRotateIn {
+    /// Default: one is made.
+    #[schema(value_type = Option<String>)]
+    key: Option<Secret>,
+    /// How long the old one signs beside it: at most 604,800 (7 days); 0 revokes it at once. Default: 86,400.
+    #[schema(maximum = 604800)]
+    grace_period_seconds: Option<u32>,
+}
+
+/// How the deliveries to an endpoint stand.
+#[derive(Serialize, ToSchema)]
+struct EndpointStats {
+    /// Delivered.
+    success: u64,
+    /// Waiting for an attempt.
+    pending: u64,
+    /// Being attempted now.
+    sending: u64,
+    /// Given up.
+    fail: u64,
+    /// Ended by somebody.
+    canceled: u64,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StatsQuery {
+    /// Messages accepted at or after this time. Default: 28 days before `until`.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Messages accepted before this time. Default: now.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
+/// Which example to send.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EventExampleIn {
+    event_type: String,
+    #[expect(dead_code, reason = "taken, since clients send it: there is one example of an event type")]
+    example_index: Option<u32>,
+}
+
+/// Types and channels as clients know them: none is `null`.
+fn some_of(list: Vec<String>) -> Option<Vec<String>> {
+    (!list.is_empty()).then_some(list)
+}
+
+impl EndpointIn {
+    fn over(self, api: &Api, old: EndpointSettings) -> Result<NewEndpoint, Problem> {
+        let headers = match self.headers {
+            Patch::Keep => old.headers,
+            Patch::Reset => Vec::new(),
+            Patch::Set(map) => map.into_iter().map(|(name, value)| CustomHeader { name, value }).collect(),
+        };
+        let settings = EndpointSettings {
+            uid: self.uid.optional().over(old.uid),
+            description: self.description.over(old.description),
+            profile: api.written_out(self.profile.over(old.profile)),
+            body: self.body.optional().over(old.body),
+            timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
+            retry: self.retry.optional().over(old.retry),
+            max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
+            channels: self.channels.over(old.channels),
+            headers,
+            metadata: self.metadata.over(old.metadata),
+            throttle_rate: either("throttleRate", self.throttle_rate, self.rate_limit)?
+                .optional()
+                .over(old.throttle_rate),
+            ..EndpointSettings::at(self.url.over(old.url))
+        };
+        let mut new = NewEndpoint::from(settings);
+        if let Patch::Set(secret) = self.secret {
+            new = new.secret(secret);
+        }
+        Ok(match self.disabled {
+            Patch::Keep => new,
+            Patch::Reset => new.disabled(false),
+            Patch::Set(disabled) => new.disabled(disabled),
+        })
+    }
+
+    fn has_url(&self) -> Result<(), Problem> {
+        match self.url {
+            Patch::Set(_) => Ok(()),
+            Patch::Keep | Patch::Reset => Err(Problem::invalid("body", "url", "missing field `url`")),
+        }
+    }
+
+    fn into_new(mut self, api: &Api) -> Result<NewEndpoint, Problem> {
+        self.has_url()?;
+        // What it is made from has no status: without this it would stay as it is.
+        if self.disabled == Patch::Keep {
+            self.disabled = Patch::Reset;
+        }
+        self.over(api, EndpointSettings::at(""))
+    }
+
+    fn replacing(mut self, api: &Api, old: EndpointSettings) -> Result<NewEndpoint, Problem> {
+        self.has_url()?;
+        if self.disabled == Patch::Keep {
+            self.disabled = Patch::Reset;
+        }
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, .. } = old;
+        let kept =
+            EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, ..EndpointSettings::at("") };
+        self.over(api, kept)
+    }
+}
+
+impl Api {
+    /// An operator's own profile is kept written out, so that no endpoint breaks when its declaration goes.
+    fn written_out(&self, choice: ProfileChoice) -> ProfileChoice {
+        match &choice {
+            ProfileChoice::Named(name) => self.options.profiles.get(name).cloned().map_or(choice, ProfileChoice::from),
+            ProfileChoice::Custom(_) => choice,
+        }
+    }
+
+    fn by_name(&self, choice: ProfileChoice) -> ProfileChoice {
+        match &choice {
+            ProfileChoice::Custom(profile) if self.options.profiles.get(&profile.name) == Some(profile) => {
+                ProfileChoice::Named(profile.name.clone())
+            }
+            ProfileChoice::Custom(_) | ProfileChoice::Named(_) => choice,
+        }
+    }
+
+    pub(super) fn show_endpoint(&self, endpoint: Endpoint) -> EndpointOut {
+        let Endpoint { id, settings, status, created_at, updated_at, .. } = endpoint;
+        EndpointOut {
+            id,
+            uid: settings.uid,
+            url: settings.url,
+            description: settings.description,
+            disabled: !matches!(status, EndpointStatus::Enabled),
+            filter_types: some_of(settings.event_types.clone()),
+            event_types: some_of(settings.event_types),
+            channels: some_of(settings.channels),
+            metadata: settings.metadata,
+            throttle_rate: settings.throttle_rate,
+            rate_limit: settings.throttle_rate,
+            version: 1,
+            profile: self.by_name(settings.profile),
+            body: settings.body,
+            timeout_ms: settings.timeout_ms,
+            retry: settings.retry,
+            max_in_flight: settings.max_in_flight,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
+/// List endpoints
+#[utoipa::path(get, path = "/app/{app_id}/endpoint", operation_id = "v1.endpoint.list", tag = "Endpoint",
+    params(ListQuery), responses((status = 200, body = ListResponse<EndpointOut>)))]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<ListResponse<EndpointOut>>, Problem> {
+    let all = api.ringback.endpoints(id)?;
+    Ok(Json(ListResponse::cut(
+        all,
+        &query,
+        |endpoint| endpoint.id.to_string(),
+        |endpoint| api.show_endpoint(endpoint),
+    )?))
+}
+
+/// Create an endpoint
+#[utoipa::path(post, path = "/app/{app_id}/endpoint", operation_id = "v1.endpoint.create", tag = "Endpoint",
+    request_body = EndpointIn, responses((status = 201, body = EndpointOut)))]
+async fn create(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    once: Once,
+    Body { value, raw }: Body<EndpointIn>,
+) -> Result<Answer, Problem> {
+    api.once(Some(id), once, &raw, async {
+        let _changes = api.changes().await;
+        let endpoint = api.ringback.create_endpoint(id, value.into_new(&api)?).await?;
+        Ok(Answer::created(&api.show_endpoint(endpoint)))
+    })
+    .await
+}
+
+/// Get an endpoint
+#[utoipa::path(get, path = "/app/{app_id}/endpoint/{endpoint_id}", operation_id = "v1.endpoint.get", tag = "Endpoint",
+    responses((status = 200, body = EndpointOut)))]
+async fn get(State(api): State<Arc<Api>>, found: EndpointOf) -> Json<EndpointOut> {
+    Json(api.show_endpoint(found.endpoint))
+}
+
+/// Replace an endpoint, or create it with this uid
+#[utoipa::path(put, path = "/app/{app_id}/endpoint/{endpoint_id}", operation_id = "v1.endpoint.update", tag = "Endpoint",
+    request_body = EndpointIn,
+    responses((status = 200, body = EndpointOut), (status = 201, body = EndpointOut, description = "It was made")))]
+async fn put(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Path((_, named)): Path<(String, String)>,
+    Body { mut value, .. }: Body<EndpointIn>,
+) -> Result<Answer, Problem> {
+    let _changes = api.changes().await;
+    match api.endpoint(id, &named) {
+        Ok(old) => {
+            let new = value.replacing(&api, old.settings)?;
+            let endpoint = api.ringback.update_endpoint(id, old.id, new).await?;
+            Ok(Answer::ok(&api.show_endpoint(endpoint)))
+        }
+        Err(problem) if named.parse::<EndpointId>().is_ok() => Err(problem),
+        Err(_) => {
+            if let Patch::Keep | Patch::Reset = value.uid {
+                value.uid = Patch::Set(named);
+            }
+            let endpoint = api.ringback.create_endpoint(id, value.into_new(&api)?).await?;
+            Ok(Answer::created(&api.show_endpoint(endpoint)))
+        }
+    }
+}
+
+/// Change an endpoint
+#[utoipa::path(patch, path = "/app/{app_id}/endpoint/{endpoint_id}", operation_id = "v1.endpoint.patch", tag = "Endpoint",
+    request_body = EndpointIn, responses((status = 200, body = EndpointOut)))]
+async fn patch(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    Body { value, .. }: Body<EndpointIn>,
+) -> Result<Json<EndpointOut>, Problem> {
+    let _changes = api.changes().await;
+    // Read again: it may have changed before this request had its turn.
+    let old = api.ringback.endpoint(found.application, found.endpoint.id)?;
+    if value.url == Patch::Reset {
+        return Err(Problem::invalid("body", "url", "an endpoint has one"));
+    }
+    let new = value.over(&api, old.settings)?;
+    Ok(Json(api.show_endpoint(api.ringback.update_endpoint(found.application, old.id, new).await?)))
+}
+
+/// Delete an endpoint; what waits for it is canceled
+#[utoipa::path(delete, path = "/app/{app_id}/endpoint/{endpoint_id}", operation_id = "v1.endpoint.delete",
+    tag = "Endpoint", responses((status = 204)))]
+async fn delete(State(api): State<Arc<Api>>, found: EndpointOf) -> Result<Answer, Problem> {
+    let _changes = api.changes().await;
+    api.ringback.delete_endpoint(found.application, found.endpoint.id).await?;
+    Ok(Answer::nothing())
+}
+
+/// Reveal an endpoint's newest secret
+#[utoipa::path(get, path = "/app/{app_id}/endpoint/{endpoint_id}/secret", operation_id = "v1.endpoint.get-secret",
+    tag = "Endpoint", responses((status = 200, body = EndpointSecretOut)))]
+async fn secret(State(api): State<Arc<Api>>, found: EndpointOf) -> Result<Json<EndpointSecretOut>, Problem> {
+    Ok(Json(api.reveal(&found)?))
+}
+
+/// Give an endpoint a new secret
+#[utoipa::path(post, path = "/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", operation_id = "v1.endpoint.rotate-secret",
+    tag = "Endpoint", request_body = EndpointSecretRotateIn, responses((status = 200, body = EndpointSecretOut)))]
+async fn rotate(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    once: Once,
+    Body { value, raw }: Body<EndpointSecretRotateIn>,
+) -> Result<Json<EndpointSecretOut>, Problem> {
+    let grace = value.grace_period_seconds.unwrap_or(GRACE_SECONDS);
+    if grace > LONGEST_GRACE_SECONDS {
+        return Err(Problem::invalid("body", "gracePeriodSeconds", "must be at most 604,800 (7 days)"));
+    }
+    // The receipt holds no secret: a repetition is answered with the newest, too.
+    api.once(Some(found.application), once, &raw, async {
+        let _changes = api.changes().await;
+        let grace = Duration::from_secs(grace.into());
+        api.ringback.rotate_secret(found.application, found.endpoint.id, value.key, grace).await.map_err(|error| {
+            match error {
+                ringback::Error::Invalid(invalid) => Problem::invalid("body", "key", invalid.problem()),
+                error => error.into(),
+            }
+        })?;
+        Ok(Answer::nothing())
+    })
+    .await?;
+    Ok(Json(api.reveal(&found)?))
+}
+
+impl Api {
+    fn reveal(&self, found: &EndpointOf) -> Result<EndpointSecretOut, Problem> {
+        let secret = self.ringback.endpoint_secret(found.application, found.endpoint.id)?;
+        let secret = secret.ok_or_else(|| Problem::not_found("secret: the endpoint's profile signs without one"))?;
+        let profile = found.endpoint.settings.resolve_profile()?;
+        let public = signature::public_key(&profile, &secret)?;
+        Ok(EndpointSecretOut { key: public.unwrap_or_else(|| secret.expose().to_owned()) })
+    }
+}
+
+/// Count an endpoint's deliveries by how they stand
+#[utoipa::path(get, path = "/app/{app_id}/endpoint/{endpoint_id}/stats", operation_id = "v1.endpoint.get-stats",
+    tag = "Endpoint", params(StatsQuery), responses((status = 200, body = EndpointStats)))]
+async fn stats(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    Query(query): Query<StatsQuery>,
+) -> Result<Json<EndpointStats>, Problem> {
+    let since = match (query.since, query.until) {
+        (Some(since), Some(until)) if since >= until => {
+            return Err(Problem::invalid("query", "since", "must be before until"));
+        }
+        (Some(since), _) => since,
+        (None, until) => until.unwrap_or_else(|| api.now()) - STATISTICS_WINDOW,
+    };
+    let window = CountQuery { endpoint: Some(found.endpoint.id), since: Some(since), until: query.until };
+    let counts = api.ringback.counts(found.application, window).await?;
+    Ok(Json(EndpointStats {
+        success: counts.delivered,
+        pending: counts.waiting,
+        sending: counts.leased,
+        fail: counts.dead,
+        canceled: counts.canceled,
+    }))
+}
+
+/// Send an example event to an endpoint
+#[utoipa::path(post, path = "/app/{app_id}/endpoint/{endpoint_id}/send-example", operation_id = "v1.endpoint.send-example",
+    tag = "Endpoint", request_body = EventExampleIn, responses((status = 200, body = MessageOut)))]
+async fn send_example(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    once: Once,
+    Body { value, raw }: Body<EventExampleIn>,
+) -> Result<Answer, Problem> {
+    api.once(Some(found.application), once, &raw, async {
+        let sent = api.ringback.send_test(found.application, found.endpoint.id, &value.event_type).await?;
+        let message = api.ringback.message(found.application, sent.id).await?;
+        Ok(Answer::ok(&MessageOut::of(&message, true)))
+    })
+    .await
+}

@@ -1,0 +1,351 @@
+//! Messages: sent, found, listed, canceled, and their payloads expunged.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use bytes::Bytes;
+use ringback::store::{MessageQuery, Order};
+use ringback::{EndpointId, Message, MessageId, NewMessage, Routing, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::applications::ApplicationIn;
+use crate::server::api::Api;
+use crate::server::auth::{Administered, EndpointOf, MessageOf, Named, Tenant};
+use crate::server::body::{self, Raw};
+use crate::server::once::{Answer, Once};
+use crate::server::page::{self, ListResponse, Ordering, Start};
+use crate::server::problem::Problem;
+use crate::server::query::{self, Query};
+
+const DAY_SECONDS: u64 = 24 * 3600;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get))
+        .routes(routes!(expunge))
+        .routes(routes!(cancel))
+        .routes(routes!(cancel_delivery))
+}
+
+/// A message to be sent.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MessageIn<'a> {
+    /// A dotted name. It need not be registered.
+    #[schema(example = "call.completed")]
+    event_type: String,
+    /// A JSON object of at most 1 MiB. Its bytes are signed and sent as they stand here.
+    #[serde(borrow)]
+    #[schema(value_type = Object)]
+    payload: &'a RawValue,
+    /// The platform's own id of the event, unique in the application while the message lives.
+    #[schema(max_length = 256)]
+    event_id: Option<String>,
+    /// What endpoints may filter by: at most 20.
+    channels: Option<Vec<String>>,
+    /// When it happened; envelopes carry it. Default: when it was accepted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<Timestamp>,
+    /// The application, to be made with the uid of the path if it is not there.
+    application: Option<ApplicationIn>,
+    /// Days. What the server keeps longer than this is refused: retention is the server's.
+    payload_retention_period: Option<u64>,
+    /// A payload as a text, in place of `payload`, which must be `{}`.
+    transformations_params: Option<TransformationsParams>,
+}
+
+/// How clients hand over a payload that they have serialised themselves.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TransformationsParams {
+    /// The payload's text: signed and sent as it is.
+    raw_payload: String,
+}
+
+/// A message.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageOut<'m> {
+    #[schema(value_type = String, example = "msg_01KAJ2Q3V5W8Z4T6Y7R9X0B1CD")]
+    id: MessageId,
+    event_type: &'m str,
+    event_id: Option<&'m str>,
+    channels: Option<&'m [String]>,
+    /// The payload, as it was given; `{}` if it was not asked for, or is expunged.
+    #[schema(value_type = Object)]
+    payload: Content<'m>,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Timestamp,
+    /// Whether it is an example, sent as a test.
+    test: bool,
+    /// Whether its payload was expunged.
+    expunged: bool,
+    /// Where it goes: `{"to": [ids]}`, or `{"nowhere": why}`.
+    #[schema(value_type = Object)]
+    routing: &'m Routing,
+}
+
+/// A payload in an answer.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'m> {
+    Json(&'m RawValue),
+    Text(String),
+    None {},
+}
+
+impl<'m> Content<'m> {
+    fn of(message: &'m Message, with_content: bool) -> Content<'m> {
+        if !with_content || message.expunged {
+            return Content::None {};
+        }
+        match serde_json::from_slice(&message.payload) {
+            Ok(json) => Content::Json(json),
+            Err(_) => Content::Text(String::from_utf8_lossy(&message.payload).into_owned()),
+        }
+    }
+}
+
+impl<'m> MessageOut<'m> {
+    pub(crate) fn of(message: &'m Message, with_content: bool) -> MessageOut<'m> {
+        MessageOut {
+            id: message.id,
+            event_type: &message.event_type,
+            event_id: message.event_id.as_deref(),
+            channels: (!message.channels.is_empty()).then_some(&message.channels),
+            payload: Content::of(message, with_content),
+            timestamp: message.accepted_at,
+            occurred_at: message.occurred_at,
+            test: message.test,
+            expunged: message.expunged,
+            routing: &message.routing,
+        }
+    }
+}
+
+/// Deliveries that were canceled.
+#[derive(Serialize, ToSchema)]
+struct CanceledOut {
+    /// How many waited and wait no more. One that is being attempted is left to its attempt.
+    canceled: u64,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ContentQuery {
+    /// Whether the answer has the payload. Default: yes.
+    with_content: Option<bool>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MessagesQuery {
+    /// How many items at most: 1 to 250. Default: 50.
+    limit: Option<usize>,
+    /// From the page before.
+    iterator: Option<String>,
+    /// Default: descending, the newest first.
+    #[param(inline)]
+    order: Option<Ordering>,
+    /// With this channel.
+    channel: Option<String>,
+    /// Accepted before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<Timestamp>,
+    /// Accepted at or after this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    after: Option<Timestamp>,
+    /// Whether the answer has the payloads. Default: yes.
+    with_content: Option<bool>,
+    /// Of these event types, exact or ending in `.*`.
+    #[serde(default, deserialize_with = "query::list")]
+    event_types: Vec<String>,
+    /// Only those that matched no endpoint.
+    unrouted: Option<bool>,
+    /// Only those that went to this endpoint.
+    endpoint_id: Option<String>,
+}
+
+/// Send a message
+#[utoipa::path(post, path = "/app/{app_id}/msg", operation_id = "v1.message.create", tag = "Message",
+    params(ContentQuery), request_body = MessageIn,
+    responses((status = 202, body = MessageOut, description = "It is on stable storage, with all its deliveries")))]
+async fn create(
+    State(api): State<Arc<Api>>,
+    Named(named): Named,
+    Query(query): Query<ContentQuery>,
+    once: Once,
+    Raw(raw): Raw,
+) -> Result<Answer, Problem> {
+    let mut given: MessageIn<'_> = body::read(&raw)?;
+    let payload = api.payload(&raw, &given)?;
+    let application = api.application_for(&named, given.application.take()).await?;
+    let mut new = NewMessage::bytes(given.event_type.clone(), payload);
+    for channel in given.channels.iter().flatten() {
+        new = new.channel(channel);
+    }
+    if let Some(id) = &given.event_id {
+        new = new.event_id(id);
+    }
+    if let Some(time) = given.occurred_at {
+        new = new.occurred_at(time);
+    }
+    if let Some(key) = once.key {
+        new = new.idempotency_key(key);
+    }
+    let with_content = query.with_content.unwrap_or(true);
+    let sent = api.ringback.send(application, new).await?;
+    let (Some(routing), None) = (&sent.routing, &given.transformations_params) else {
+        let message = api.ringback.message(application, sent.id).await?;
+        return Ok(Answer::accepted(&MessageOut::of(&message, with_content)));
+    };
+    // From what was given: nothing is read back.
+    Ok(Answer::accepted(&MessageOut {
+        id: sent.id,
+        event_type: &given.event_type,
+        event_id: given.event_id.as_deref(),
+        channels: given.channels.as_deref().filter(|channels| !channels.is_empty()),
+        payload: if with_content { Content::Json(given.payload) } else { Content::None {} },
+        timestamp: sent.id.time(),
+        occurred_at: given.occurred_at.unwrap_or(sent.id.time()),
+        test: false,
+        expunged: false,
+        routing,
+    }))
+}
+
+impl Api {
+    /// The payload's bytes, as they stand in the request.
+    fn payload(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
+        let kept = &self.ringback.config();
+        let longest = kept.keep_delivered.max(kept.keep_ended).as_secs() / DAY_SECONDS;
+        if given.payload_retention_period.is_some_and(|days| days < longest) {
+            let problem = format!("is not supported per message; this server keeps payloads for up to {longest} days");
+            return Err(Problem::invalid("body", "payloadRetentionPeriod", problem));
+        }
+        let text = given.payload.get();
+        let (payload, name) = match &given.transformations_params {
+            None => (raw.slice_ref(text.as_bytes()), "payload"),
+            Some(_) if text.trim_matches(['{', '}']).trim() != "" => {
+                return Err(Problem::invalid("body", "payload", "must be {} beside transformationsParams.rawPayload"));
+            }
+            Some(given) => (Bytes::copy_from_slice(given.raw_payload.as_bytes()), "transformationsParams.rawPayload"),
+        };
+        if payload.len() > kept.max_payload {
+            return Err(Problem::too_large("payload", kept.max_payload));
+        }
+        if name == "payload" && !text.starts_with('{') {
+            return Err(Problem::invalid("body", name, "must be a JSON object"));
+        }
+        Ok(payload)
+    }
+
+    /// One page of messages, and where it ends.
+    pub(super) async fn page_of_messages(
+        &self,
+        application: ringback::ApplicationId,
+        start: &Start<MessageId>,
+        descending: bool,
+        query: MessageQuery,
+    ) -> Result<(Vec<Arc<Message>>, bool), Problem> {
+        let (after, backwards) = match start {
+            Start::Beginning => (None, false),
+            Start::After(id) => (Some(*id), false),
+            Start::Before(id) => (Some(*id), true),
+        };
+        let order = if descending != backwards { Order::NewestFirst } else { Order::OldestFirst };
+        let mut page = self.ringback.messages(application, MessageQuery { after, order, ..query }).await?;
+        if backwards {
+            page.items.reverse();
+        }
+        Ok((page.items, page.next.is_none()))
+    }
+}
+
+/// List messages, the newest first
+#[utoipa::path(get, path = "/app/{app_id}/msg", operation_id = "v1.message.list", tag = "Message",
+    params(MessagesQuery), responses((status = 200, body = ListResponse<MessageOut>)))]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Query(query): Query<MessagesQuery>,
+) -> Result<Answer, Problem> {
+    let endpoint = match &query.endpoint_id {
+        Some(named) => Some(api.endpoint(id, named)?.id),
+        None => None,
+    };
+    let with_content = query.with_content.unwrap_or(true);
+    let wanted = MessageQuery {
+        since: query.after,
+        until: query.before,
+        event_types: query.event_types,
+        channel: query.channel,
+        endpoint,
+        unrouted: query.unrouted.unwrap_or(false),
+        limit: page::limit(query.limit)?,
+        ..MessageQuery::default()
+    };
+    let start = page::start(query.iterator.as_deref(), |text| text.parse().ok())?;
+    let descending = query.order != Some(Ordering::Ascending);
+    let (messages, done) = api.page_of_messages(id, &start, descending, wanted).await?;
+    let shown = messages.iter().map(|message| (message.id, MessageOut::of(message, with_content))).collect();
+    Ok(Answer::ok(&ListResponse::of(shown, done, |(id, _)| id.to_string(), |(_, message)| message)))
+}
+
+/// Get a message by its id or event id
+#[utoipa::path(get, path = "/app/{app_id}/msg/{msg_id}", operation_id = "v1.message.get", tag = "Message",
+    params(ContentQuery), responses((status = 200, body = MessageOut)))]
+async fn get(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    Query(query): Query<ContentQuery>,
+) -> Result<Answer, Problem> {
+    let message = api.ringback.message(found.application, found.message).await?;
+    Ok(Answer::ok(&MessageOut::of(&message, query.with_content.unwrap_or(true))))
+}
+
+/// Remove a message's payload for good; what waits of it is canceled
+#[utoipa::path(delete, path = "/app/{app_id}/msg/{msg_id}/content", operation_id = "v1.message.expunge-content",
+    tag = "Message", responses((status = 204)))]
+async fn expunge(State(api): State<Arc<Api>>, _: Administered, found: MessageOf) -> Result<Answer, Problem> {
+    api.ringback.expunge_message(found.application, found.message).await?;
+    Ok(Answer::nothing())
+}
+
+/// Cancel what waits of a message
+#[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/cancel", operation_id = "v1.message.cancel", tag = "Message",
+    responses((status = 200, body = CanceledOut)))]
+async fn cancel(State(api): State<Arc<Api>>, found: MessageOf, once: Once) -> Result<Answer, Problem> {
+    cancel_of(&api, found, None, once).await
+}
+
+/// Cancel a message's delivery to one endpoint
+#[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/cancel",
+    operation_id = "v1.message.cancel-delivery", tag = "Message", responses((status = 200, body = CanceledOut)))]
+async fn cancel_delivery(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    to: EndpointOf,
+    once: Once,
+) -> Result<Answer, Problem> {
+    cancel_of(&api, found, Some(to.endpoint.id), once).await
+}
+
+async fn cancel_of(api: &Api, found: MessageOf, to: Option<EndpointId>, once: Once) -> Result<Answer, Problem> {
+    api.once(Some(found.application), once, b"", async {
+        let canceled = api.ringback.cancel(found.application, found.message, to).await?;
+        Ok(Answer::ok(&CanceledOut { canceled }))
+    })
+    .await
+}

@@ -1,0 +1,83 @@
+//! What has no route: operations that clients offer and this server does not have, and paths that are none.
+
+use std::sync::Arc;
+
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+
+use crate::server::api::Api;
+use crate::server::auth;
+use crate::server::problem::Problem;
+
+/// Where clients have operations that this server does not have: `*` is any one segment.
+const NOT_BUILT: [&str; 19] = [
+    "/api/v1/app/*/endpoint/*/bulk-replay",
+    "/api/v1/app/*/endpoint/*/mtls",
+    "/api/v1/app/*/endpoint/*/oauth",
+    "/api/v1/app/*/endpoint/*/rate-limit",
+    "/api/v1/app/*/endpoint/*/replay-missing",
+    "/api/v1/app/*/endpoint/*/transformation",
+    "/api/v1/app/*/integration",
+    "/api/v1/app/*/msg/expunge-all-contents",
+    "/api/v1/app/*/msg/precheck",
+    "/api/v1/app/*/poller",
+    "/api/v1/auth",
+    "/api/v1/connector",
+    "/api/v1/environment",
+    "/api/v1/event-type/import",
+    "/api/v1/ingest",
+    "/api/v1/operational-webhook",
+    "/api/v1/stats",
+    "/api/v1/stream",
+    "/api/v1/transformation-template",
+];
+
+fn is_under(path: &str, pattern: &str) -> bool {
+    let mut segments = path.split('/');
+    pattern.split('/').all(|wanted| segments.next().is_some_and(|segment| wanted == "*" || wanted == segment))
+}
+
+/// Answers what no route takes.
+pub(crate) async fn no_route(
+    State(api): State<Arc<Api>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Problem {
+    if let Err(problem) = auth::authenticate(&api, &headers) {
+        return problem;
+    }
+    let path = uri.path();
+    if NOT_BUILT.iter().any(|pattern| is_under(path, pattern)) {
+        let detail = format!("this server does not have the operation {method} {path}");
+        return Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail);
+    }
+    Problem::not_found(&format!("operation: {method} {path}; see /api/v1/openapi.json"))
+}
+
+/// Answers a path that has other methods.
+pub(crate) async fn other_method(
+    State(api): State<Arc<Api>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Problem {
+    if let Err(problem) = auth::authenticate(&api, &headers) {
+        return problem;
+    }
+    let detail = format!("{} has no operation {method}; see /api/v1/openapi.json", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_covers_what_lies_under_it() {
+        assert!(is_under("/api/v1/stream/s1/events", "/api/v1/stream"));
+        assert!(is_under("/api/v1/app/a/endpoint/b/oauth", "/api/v1/app/*/endpoint/*/oauth"));
+        assert!(!is_under("/api/v1/app/a/endpoint/b", "/api/v1/app/*/endpoint/*/oauth"));
+        assert!(!is_under("/api/v1/streaming", "/api/v1/stream"));
+    }
+}
