@@ -13,7 +13,6 @@ use super::value::{Error, Given, Origin};
 const TABLES: [&str; 3] = ["application", "event_type", "profile"];
 
 /// A settings file's text, to tell lines from.
-#[derive(Debug)]
 pub(super) struct File {
     shown: String,
     text: String,
@@ -97,7 +96,7 @@ impl File {
 }
 
 /// A table of the file, to be taken apart.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Table<'t> {
     file: &'t File,
     line: usize,

@@ -23,6 +23,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringback::{Invalid, Secret};
 
@@ -48,8 +49,10 @@ pub(crate) struct Flags {
 /// What the server runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The library's.
+    /// The library's. Its grace period is what requests to the API leave of the whole.
     pub(crate) config: ringback::Config,
+    /// How long requests to the API may take to finish at a stop.
+    pub(crate) api_grace: Duration,
     pub(crate) listen: SocketAddr,
     /// The operator's token, if it was set. Otherwise the data folder has one.
     pub(crate) token: Option<Secret>,
