@@ -1,6 +1,7 @@
 //! Request bodies: bounded, JSON, with errors that name the member.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
@@ -12,6 +13,8 @@ use serde::de::DeserializeOwned;
 use super::api::Api;
 use super::problem::Problem;
 
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much larger than its payload a request may be.
 const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
 
@@ -49,10 +52,12 @@ impl FromRequest<Arc<Api>> for Raw {
         if announced.is_some_and(|length: usize| length > limit) {
             return Err(Problem::too_large("request", limit));
         }
-        match Limited::new(request.into_body(), limit).collect().await {
-            Ok(body) => Ok(Raw(body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
-            Err(_) => Err(Problem::invalid("body", "", "the request ended before its body did")),
+        let read = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, read).await {
+            Ok(Ok(body)) => Ok(Raw(body.to_bytes())),
+            Err(_) => Err(Problem::too_slow()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
+            Ok(Err(_)) => Err(Problem::invalid("body", "", "the request ended before its body did")),
         }
     }
 }
