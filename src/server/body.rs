@@ -52,13 +52,17 @@ impl FromRequest<Arc<Api>> for Raw {
         if announced.is_some_and(|length: usize| length > limit) {
             return Err(Problem::too_large("request", limit));
         }
-        let read = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, read).await {
-            Ok(Ok(body)) => Ok(Raw(body.to_bytes())),
-            Err(_) => Err(Problem::too_slow()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
-            Ok(Err(_)) => Err(Problem::invalid("body", "", "the request ended before its body did")),
-        }
+        collect(request.into_body(), limit).await.map(Raw)
+    }
+}
+
+async fn collect(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Err(_) => Err(Problem::too_slow()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
+        Ok(Err(_)) => Err(Problem::invalid("body", "", "the request ended before its body did")),
     }
 }
 
@@ -101,4 +105,18 @@ pub(super) fn explain(place: &str, path: &str, text: &str) -> Problem {
         false => text,
     };
     Problem::invalid(place, &path, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let problem = collect(axum::body::Body::from_stream(never), 10).await.unwrap_err();
+        assert_eq!(problem.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }
