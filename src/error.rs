@@ -30,9 +30,13 @@ pub enum Error {
     /// stands in the way that the text names.
     #[error("{0}")]
     Conflict(&'static str),
-    /// There is no room for more: try again later. Nothing was accepted.
+    /// The store has no room for more: try again later. Nothing was accepted.
     #[error("overloaded: {0}")]
     Overloaded(String),
+    /// The application has too much waiting to be delivered: send this message again once some of it has ended. Other
+    /// messages, of this application or another one, may be accepted. Nothing of this one was.
+    #[error("overloaded: {0}")]
+    ApplicationOverloaded(String),
     /// The store cannot be opened, or cannot write now. Nothing was acknowledged; what was being written may or may not
     /// be there once it works again. It goes on by itself when it can write.
     #[error(transparent)]

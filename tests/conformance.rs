@@ -33,6 +33,8 @@ mod record;
 mod replay;
 #[path = "conformance/retention.rs"]
 mod retention;
+#[path = "conformance/room.rs"]
+mod room;
 #[path = "conformance/settle.rs"]
 mod settle;
 
@@ -75,6 +77,12 @@ macro_rules! conformance {
                 a_batch_sees_its_earlier_messages
                 applications_share_neither_event_ids_nor_idempotency_keys
                 concurrent_sends_are_all_stored
+            }
+            room {
+                a_message_beyond_its_application_s_room_is_refused_alone
+                what_ends_makes_room_again
+                replays_are_taken_up_beyond_the_room
+                what_adds_nothing_has_room_and_other_reasons_come_first
             }
             claim {
                 nothing_is_claimed_before_it_is_due

@@ -37,13 +37,16 @@ use tokio::sync::Notify;
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
-use crate::message::Message;
+use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
 pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The default of the most payload bytes that one application may have waiting: 1 GiB.
+pub const MAX_OPEN_BYTES_PER_APPLICATION: u64 = 1 << 30;
 
 /// The most items of a page.
 pub const MAX_PAGE: usize = 250;
@@ -104,6 +107,23 @@ pub struct Enqueue {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Enqueue {
+    /// What it adds to the bytes that wait: its payload once a delivery.
+    pub(crate) fn opened_bytes(&self) -> u64 {
+        let deliveries = match &self.message.routing {
+            Routing::To(endpoints) => endpoints.len() as u64,
+            Routing::Nowhere(_) => 0,
+        };
+        self.message.payload.len() as u64 * deliveries
+    }
+
+    /// Whether its application has room for it, beside what is open there. What adds nothing always has.
+    pub(crate) fn room(&self, open: u64, limit: u64) -> Result<(), Enqueued> {
+        let adds = self.opened_bytes();
+        if adds > 0 && open.saturating_add(adds) > limit { Err(Enqueued::NoRoom { open, limit }) } else { Ok(()) }
+    }
+}
+
 /// A caller's idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
@@ -129,6 +149,14 @@ pub enum Enqueued {
     EventIdTaken(MessageId),
     /// The endpoint list moved since it was routed; nothing was stored.
     Stale,
+    /// Its application has no room for it, until some of what waits there has ended; nothing was stored. Other
+    /// applications have room.
+    NoRoom {
+        /// The payload bytes of the application's deliveries that have not ended.
+        open: u64,
+        /// The most that there may be, with this message's.
+        limit: u64,
+    },
 }
 
 /// Guards a lease against an older one of the same delivery.
@@ -421,6 +449,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// The payload bytes of an application's deliveries that have not ended, each delivery counting its message's as it
+    /// was sent: what [`Enqueued::NoRoom`] is decided by.
+    fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64>;
 
     /// How it is.
     fn health(&self) -> Answer<'_, Health>;

@@ -216,6 +216,7 @@ pub(crate) async fn after_close_every_call_answers_closed(mut world: World) {
     closed(store.list(RecordKind::Endpoint, Some(application), None, 1)).await;
     closed(store.put(vec![])).await;
     closed(store.prune(Prune::default())).await;
+    closed(store.open_bytes(application)).await;
     closed(store.health()).await;
     closed(store.close()).await;
     assert_eq!(store.latest_time(), at(1), "what needs no file is still answered");

@@ -30,6 +30,10 @@ pub(super) struct Tables {
     pub(super) leases: BTreeMap<DeliveryId, Held>,
     pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
     pub(super) records: BTreeMap<RecordKey, Record>,
+    /// The payload bytes of an application's deliveries that have not ended.
+    open_bytes: BTreeMap<ApplicationId, u64>,
+    /// The most of them, of one application.
+    max_open_bytes: u64,
     last_sequence: u64,
     last_fence: Fence,
     pub(super) latest: Timestamp,
@@ -63,8 +67,9 @@ pub(super) struct Held {
     until: Timestamp,
 }
 
-impl Default for Tables {
-    fn default() -> Self {
+impl Tables {
+    /// Empty tables, where an application may have so many bytes of payload waiting.
+    pub(super) fn limited(max_open_bytes: u64) -> Self {
         Tables {
             messages: BTreeMap::new(),
             event_ids: BTreeMap::new(),
@@ -74,6 +79,8 @@ impl Default for Tables {
             leases: BTreeMap::new(),
             attempts: BTreeMap::new(),
             records: BTreeMap::new(),
+            open_bytes: BTreeMap::new(),
+            max_open_bytes,
             last_sequence: 0,
             last_fence: Fence { epoch: 1, counter: 0 },
             latest: Timestamp::ZERO,
@@ -129,7 +136,10 @@ impl Tables {
             return Some(Enqueued::EventIdTaken(*taken_by));
         }
         let moved = item.routed_over.as_ref().is_some_and(|(list, version)| self.version(list) != *version);
-        moved.then_some(Enqueued::Stale)
+        if moved {
+            return Some(Enqueued::Stale);
+        }
+        item.room(self.open_bytes(application), self.max_open_bytes).err()
     }
 
     pub(super) fn claim(&mut self, now: Timestamp, lane: Lane, most: usize, until: Timestamp) -> Vec<Lease> {
@@ -304,11 +314,14 @@ impl Tables {
     /// The only place where a delivery's state changes, so that it and its lane's order cannot part.
     fn place(&mut self, id: DeliveryId, row: Row) {
         let lane = self.lanes.entry(id.lane).or_default();
-        if let Some(Row { state: State::Waiting { due }, sequence, .. }) = self.deliveries.insert(id, row) {
+        let open_bytes = self.open_bytes.entry(id.lane.application).or_default();
+        if let Some(Row { state: State::Waiting { due }, sequence, bytes, .. }) = self.deliveries.insert(id, row) {
             lane.remove(&(due, sequence));
+            *open_bytes -= bytes;
         }
         if let State::Waiting { due } = row.state {
             lane.insert((due, row.sequence), id.message);
+            *open_bytes += row.bytes;
         }
         if lane.is_empty() {
             self.lanes.remove(&id.lane);
@@ -414,6 +427,10 @@ impl Tables {
 
     pub(super) fn get(&self, key: &RecordKey) -> Option<Record> {
         self.records.get(key).cloned()
+    }
+
+    pub(super) fn open_bytes(&self, application: ApplicationId) -> u64 {
+        self.open_bytes.get(&application).copied().unwrap_or(0)
     }
 
     pub(super) fn health(&self) -> Health {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::store::Error;
 
 /// The layout that this version writes, and the newest that it reads. It reads all earlier ones: 1 had no expunged
-/// messages and attempts.
+/// messages and attempts, and no rows with the open bytes of each application.
 pub(super) const FORMAT: u32 = 2;
 
 /// An open store folder.

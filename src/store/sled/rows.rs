@@ -7,16 +7,19 @@
 //! is unsealed. A field added at the end of a postcard struct is a change, too. A version that older programs do not
 //! know raises [`FORMAT`](super::folder::FORMAT): they would take it for damage.
 
+mod attempt;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Response, Timing, Trigger};
-use crate::delivery::{CancelReason, DeadReason, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind};
-use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::delivery::{CancelReason, DeadReason, Progress, State};
+use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::message::{Message, NoRoute, Routing};
 use crate::store::Record;
 use crate::time::Timestamp;
+
+pub(super) use attempt::AttemptRow;
 
 /// The version of every row's layout today.
 const VERSION: u8 = 1;
@@ -114,6 +117,26 @@ pub(super) struct Counters {
     pub(super) kept_bytes: u64,
     /// The latest time in any write.
     pub(super) latest: u64,
+}
+
+impl Counters {
+    /// Version 2 says that the rows with each application's open bytes are there; all else is as in version 1.
+    const VERSION: u8 = 2;
+
+    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+        seal_bytes(Counters::VERSION, key, &[&body])
+    }
+
+    /// The counters, and whether applications have been counted.
+    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<(Counters, bool), Damaged> {
+        let (version, body) = unseal_any(key, value)?;
+        if version != VERSION && version != Counters::VERSION {
+            return Err(Damaged);
+        }
+        let counters = postcard::from_bytes(body).map_err(|_| Damaged)?;
+        Ok((counters, version == Counters::VERSION))
+    }
 }
 
 /// A message without its payload.
@@ -317,138 +340,6 @@ impl StateRow {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct AttemptRow {
-    pub(super) message: [u8; 16],
-    number: u32,
-    round: u32,
-    trigger: u8,
-    started_at: u64,
-    url: String,
-    request_headers: Vec<(String, String)>,
-    outcome: OutcomeRow,
-    response: Option<ResponseRow>,
-    head_us: Option<u64>,
-    total_us: u64,
-    result: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum OutcomeRow {
-    Answered { status: u16, retry_after_ms: Option<u64> },
-    Failed(u8),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ResponseRow {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Bytes,
-    truncated: bool,
-}
-
-impl AttemptRow {
-    pub(super) fn of(attempt: &Attempt) -> Self {
-        let outcome = match attempt.outcome {
-            Outcome::Answered { status, retry_after } => {
-                let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                OutcomeRow::Answered { status, retry_after_ms: retry_after.map(millis) }
-            }
-            Outcome::Failed(failure) => OutcomeRow::Failed(code(&FAILURES, failure)),
-        };
-        let response = attempt.response.as_ref().map(|response| ResponseRow {
-            status: response.status,
-            headers: response.headers.clone(),
-            body: response.body.clone(),
-            truncated: response.truncated,
-        });
-        AttemptRow {
-            message: attempt.delivery.message.to_bytes(),
-            number: attempt.number,
-            round: attempt.round,
-            trigger: code(&TRIGGERS, attempt.trigger),
-            started_at: attempt.started_at.as_millis(),
-            url: attempt.url.clone(),
-            request_headers: attempt.request_headers.clone(),
-            outcome,
-            response,
-            head_us: attempt.timing.head_us,
-            total_us: attempt.timing.total_us,
-            result: code(&STATE_KINDS, attempt.result),
-        }
-    }
-
-    /// Encodes the row of an attempt.
-    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
-        self.seal_as(VERSION, key)
-    }
-
-    /// Encodes the row without its response's body.
-    pub(super) fn seal_expunged(mut self, key: &[u8]) -> Vec<u8> {
-        if let Some(response) = &mut self.response {
-            response.body = Bytes::new();
-        }
-        self.seal_as(EXPUNGED, key)
-    }
-
-    fn seal_as(&self, version: u8, key: &[u8]) -> Vec<u8> {
-        let body = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
-        seal_bytes(version, key, &[&body])
-    }
-
-    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<StoredAttempt, Damaged> {
-        let (body, expunged) = unseal_expungeable(key, value)?;
-        Ok(StoredAttempt { row: postcard::from_bytes(body).map_err(|_| Damaged)?, expunged })
-    }
-
-    fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
-        let outcome = match self.outcome {
-            OutcomeRow::Answered { status, retry_after_ms } => {
-                Outcome::Answered { status, retry_after: retry_after_ms.map(std::time::Duration::from_millis) }
-            }
-            OutcomeRow::Failed(failure) => Outcome::Failed(*FAILURES.get(usize::from(failure))?),
-        };
-        let response = self.response.map(|row| Response {
-            status: row.status,
-            headers: row.headers,
-            body: row.body,
-            truncated: row.truncated,
-            expunged: false,
-        });
-        Some(Attempt {
-            id,
-            delivery: DeliveryId { lane, message: MessageId::from_bytes(self.message) },
-            number: self.number,
-            round: self.round,
-            trigger: *TRIGGERS.get(usize::from(self.trigger))?,
-            started_at: Timestamp::from_millis(self.started_at),
-            url: self.url,
-            request_headers: self.request_headers,
-            outcome,
-            response,
-            timing: Timing { head_us: self.head_us, total_us: self.total_us },
-            result: *STATE_KINDS.get(usize::from(self.result))?,
-        })
-    }
-}
-
-/// An attempt's row.
-pub(super) struct StoredAttempt {
-    pub(super) row: AttemptRow,
-    /// Whether its response's body is gone.
-    pub(super) expunged: bool,
-}
-
-impl StoredAttempt {
-    pub(super) fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
-        let mut attempt = self.row.into_attempt(lane, id)?;
-        if let Some(response) = &mut attempt.response {
-            response.expunged = self.expunged;
-        }
-        Some(attempt)
-    }
-}
-
 /// What was sent under an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdempotencyRow {
@@ -483,25 +374,6 @@ const DEAD_REASONS: [DeadReason; 8] = [
 ];
 const CANCEL_REASONS: [CancelReason; 4] =
     [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
-const TRIGGERS: [Trigger; 4] = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test];
-const STATE_KINDS: [StateKind; 5] =
-    [StateKind::Waiting, StateKind::Leased, StateKind::Delivered, StateKind::Dead, StateKind::Canceled];
-const FAILURES: [Failure; 14] = [
-    Failure::Timeout,
-    Failure::Dns,
-    Failure::Refused,
-    Failure::Unreachable,
-    Failure::Tls,
-    Failure::Reset,
-    Failure::Protocol,
-    Failure::Blocked,
-    Failure::BlockedAddress,
-    Failure::Unsendable,
-    Failure::Lost,
-    Failure::Panicked,
-    Failure::Damaged,
-    Failure::Expunged,
-];
 const NO_ROUTES: [NoRoute; 4] =
     [NoRoute::NoEndpoints, NoRoute::AllDisabled, NoRoute::EventTypeNotWanted, NoRoute::ChannelsNotWanted];
 
@@ -521,6 +393,9 @@ fn no_route(code: u8) -> Option<NoRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::Response;
+    use crate::delivery::Lane;
+    use crate::id::AttemptId;
     use proptest::prelude::*;
 
     proptest! {
@@ -546,7 +421,7 @@ mod tests {
                 let _ = AttemptRow::unseal(b"k", value);
                 let _ = unseal::<IdempotencyRow>(b"k", value);
                 let _ = unseal::<RecordRow>(b"k", value);
-                let _ = unseal::<Counters>(b"k", value);
+                let _ = Counters::unseal(b"k", value);
             }
         }
     }
@@ -588,6 +463,12 @@ mod tests {
         let headers = vec![("x-a".to_owned(), "b".to_owned())];
         let response = Response { status: 500, headers, body: "oops".into(), truncated: true, expunged: false };
         assert_eq!((attempt.response, attempt.delivery.message), (Some(response), id));
+
+        let value = bytes("0115a619c601020304f403d80407");
+        let expected =
+            Counters { commit: 1, epoch: 2, sequence: 3, open: 4, open_bytes: 500, kept_bytes: 600, latest: 7 };
+        assert_eq!(Counters::unseal(b"key", &value), Ok((expected, false)));
+        assert_eq!(Counters::unseal(b"key", &expected.seal(b"key")), Ok((expected, true)));
     }
 
     #[test]

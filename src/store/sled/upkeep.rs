@@ -137,7 +137,7 @@ impl Writer {
                 let entry = entry(Progress::from(row.progress).next_round(now), row.bytes);
                 row.progress = entry.progress.into();
                 row.state = StateRow::Waiting { due: now.as_millis() };
-                self.opened(&entry);
+                self.opened(id.lane.application, &entry);
                 self.wait(id.lane, place(now), entry);
                 self.put_delivery(id, &row);
                 self.commit.delete(keys::dead(id));
@@ -254,7 +254,7 @@ impl Writer {
         self.saw(now);
         self.commit.delete(keys::waiting(id.lane, place));
         self.effects.push(Effect::Remove(id.lane, place));
-        self.ended(row.bytes);
+        self.ended(id.lane.application, row.bytes);
         row.state = StateRow::of(State::Canceled { at: now, reason });
         self.put_delivery(id, &row);
     }
@@ -394,11 +394,14 @@ impl Writer {
         if let Some((lane, place)) = keys::read_waiting(&key) {
             self.effects.push(Effect::Remove(lane, place));
             if let Some(entry) = waits_at(tree, lane, place)? {
+                let bytes = u64::from(entry.bytes);
                 self.mend(lane, place, entry);
+                self.recount_open_bytes(tree, lane.application, bytes)?;
                 self.finish();
                 return Ok(());
             }
-            self.ended(0);
+            self.ended(lane.application, 0);
+            self.recount_open_bytes(tree, lane.application, 0)?;
         }
         match keys::read_delivery(&key) {
             // It would look as if it had never been attempted: it is a dead letter, unless it waits.

@@ -130,7 +130,7 @@ fn send() -> impl Strategy<Value = Send> {
         (0..2_usize, vec(0..2_usize, 0..=2), option::weighted(0.3, 0..5_u8)),
         option::weighted(0.3, key),
         option::weighted(0.3, prop::bool::weighted(0.7)),
-        prop_oneof![6 => 0..300_usize, 1 => 32_000..40_000_usize],
+        prop_oneof![6 => 0..300_usize, 2 => 32_000..40_000_usize],
     )
         .prop_map(
             |((application, endpoints), (event_type, channels, event_id), idempotency, routed_over, payload)| Send {
