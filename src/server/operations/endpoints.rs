@@ -442,12 +442,11 @@ async fn rotate(
     api.once(Some(found.application), once, &raw, async {
         let _changes = api.changes().await;
         let grace = Duration::from_secs(grace.into());
-        api.ringback.rotate_secret(found.application, found.endpoint.id, value.key, grace).await.map_err(|error| {
-            match error {
-                ringback::Error::Invalid(invalid) => Problem::invalid("body", "key", invalid.problem()),
-                error => error.into(),
-            }
-        })?;
+        let rotated = api.ringback.rotate_secret(found.application, found.endpoint.id, value.key, grace).await;
+        if let Err(ringback::Error::Invalid(invalid)) = &rotated {
+            return Err(Problem::invalid("body", "key", invalid.problem()));
+        }
+        rotated?;
         Ok(Answer::nothing())
     })
     .await?;
