@@ -210,6 +210,44 @@ async fn a_stop_lets_a_slow_delivery_finish_and_puts_it_on_record() {
     assert_eq!(receiver.count(), 1);
 }
 
+/// An operator's connection to the API.
+fn connect(address: &str) -> TcpStream {
+    #[allow(clippy::disallowed_methods, reason = "a client of the server's")]
+    let connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_request_finish_and_takes_no_other() {
+    let place = Place::new();
+    let server = place.serve(&[], &[("RINGBACK_TOKEN", TOKEN)]);
+    let address = server.address();
+    let idle = connect(&address);
+    let mut connection = connect(&address);
+    let body = r#"{"name":"Acme","uid":"acme"}"#;
+    write!(
+        connection,
+        "POST /api/v1/app HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{}",
+        body.len(),
+        &body[..10]
+    )
+    .unwrap();
+    // Long enough for the request to have been taken.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.signal("TERM");
+    until(async || get(&address, "/api/v1/health/ping").is_err()).await;
+    connection.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 201");
+    let ended = tokio::task::spawn_blocking(|| server.ended()).await.unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(stored(&place).await.application_by_uid("acme").is_ok());
+    drop(idle);
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let place = Place::new();

@@ -82,10 +82,11 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(settings: &Settings) -> Result<Sidecar, Error> {
-        let ringback = Ringback::open(settings.config.clone()).await.map_err(|error| match error {
-            ringback::Error::Invalid(invalid) => Error::Settings(settings.refused(&invalid)),
-            error => Error::Failed(error.into()),
-        })?;
+        let opened = Ringback::open(settings.config.clone()).await;
+        if let Err(ringback::Error::Invalid(invalid)) = &opened {
+            return Err(settings.refused(invalid).into());
+        }
+        let ringback = opened.map_err(anyhow::Error::from)?;
         match Sidecar::on(&ringback, settings).await {
             Ok(sidecar) => Ok(sidecar),
             Err(error) => {
@@ -184,15 +185,13 @@ impl Sidecar {
     }
 }
 
+const BUSY: &str =
+    "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`";
+
 async fn bind(settings: &Settings) -> Result<TcpListener, Error> {
     let address = settings.listen;
     TcpListener::bind(address).await.map_err(|error| {
-        let what = match error.kind() {
-            ErrorKind::AddrInUse => {
-                "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`".to_owned()
-            }
-            _ => error.to_string(),
-        };
+        let what = if error.kind() == ErrorKind::AddrInUse { BUSY.to_owned() } else { error.to_string() };
         anyhow!("cannot listen on {address}: {what}").into()
     })
 }

@@ -168,10 +168,12 @@ impl InForce {
     }
 
     fn number(&self, key: Key, range: RangeInclusive<u64>) -> Result<u64, Error> {
-        match self.get(key).value {
-            Value::Number(number) if range.contains(&number) => Ok(number),
-            _ => Err(self.error(key, format_args!("must be between {} and {}", range.start(), range.end()))),
-        }
+        let number = match self.get(key).value {
+            Value::Number(number) => Some(number),
+            Value::Absent | Value::Text(_) | Value::Secret(_) | Value::Switch(_) | Value::List(_) => None,
+        };
+        let wrong = || self.error(key, format_args!("must be between {} and {}", range.start(), range.end()));
+        number.filter(|number| range.contains(number)).ok_or_else(wrong)
     }
 
     fn is_on(&self, key: Key) -> bool {

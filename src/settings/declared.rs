@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
-use super::file::Table;
+use super::file::{Named, Table};
 use super::profiles;
 use super::value::Error;
 
@@ -60,7 +60,7 @@ const ENDPOINT: [&str; 5] = ["secret", "secret_env", "secret_file", "headers", "
 
 impl Reader<'_> {
     /// Reads all of it. Profiles first: endpoints name them, wherever in the file they stand.
-    pub(super) fn read(&mut self, tables: Vec<(&'static str, Table<'_>)>) -> Result<(), Error> {
+    pub(super) fn read(&mut self, tables: Vec<Named<'_>>) -> Result<(), Error> {
         let (own, others): (Vec<_>, Vec<_>) = tables.into_iter().partition(|(name, _)| *name == "profile");
         for (_, table) in own {
             self.profile(&table)?;

@@ -103,7 +103,13 @@ impl Key {
                 None,
                 "The operator's token; without one, `operator.token` in the data folder holds it",
             ),
-            Key::TokenFile => entry("token_file", Text, "FILE", None, "A file that holds the operator's token"),
+            Key::TokenFile => entry(
+                "token_file",
+                Text,
+                "FILE",
+                None,
+                "A file that holds the operator's token, if RINGBACK_TOKEN does not",
+            ),
             Key::PublicUrl => entry("public_url", Text, "URL", None, "Where clients reach the API from outside"),
             Key::AllowNetwork => entry(
                 "allow_network",

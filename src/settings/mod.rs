@@ -155,13 +155,10 @@ impl InForce {
             return Err(Error::of(second.key, &second.origin, "the token is given twice; keep token or token_file"));
         }
         for given in source {
-            let other = match given.key {
-                Key::Token => Some(Key::TokenFile),
-                Key::TokenFile => Some(Key::Token),
-                _ => None,
-            };
-            if let Some(key) = other {
-                self.0.insert(key, Given { key, value: Value::Absent, origin: Origin::Default });
+            if token(&&given) {
+                for key in [Key::Token, Key::TokenFile] {
+                    self.0.insert(key, Given { key, value: Value::Absent, origin: Origin::Default });
+                }
             }
             self.0.insert(given.key, given);
         }
