@@ -69,29 +69,43 @@ impl NewApplication {
         self
     }
 
-    /// Makes the application.
+    /// Checks everything that making an application checks, but whether the uid is taken.
     ///
     /// # Errors
     /// The first field that is out of its range.
-    pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
+    pub fn validate(&self) -> Result<(), Invalid> {
         if self.name.is_empty() || self.name.chars().count() > 256 {
             return Err(Invalid::new("name", "must have 1 to 256 characters"));
         }
         validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
         validate_metadata(&self.metadata)?;
-        validate_throttle_rate(self.throttle_rate)?;
+        validate_throttle_rate(self.throttle_rate)
+    }
+
+    /// Makes the application.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
+        self.validate()?;
         let NewApplication { name, uid, metadata, throttle_rate, if_unchanged_since: _ } = self;
         Ok(Application { id, uid, name, metadata, throttle_rate, created_at: now, updated_at: now })
     }
 }
 
+/// A name has 1 to 256 harmless characters.
+pub(crate) fn validate_name(field: &'static str, name: &str) -> Result<(), Invalid> {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(harmless) {
+        return Err(Invalid::new(field, "must have 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
+    }
+    Ok(())
+}
+
 /// A uid has 1 to 256 harmless characters, and does not look like an id.
 pub(crate) fn validate_uid(uid: Option<&str>, prefix: &str) -> Result<(), Invalid> {
     let Some(uid) = uid else { return Ok(()) };
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if uid.is_empty() || uid.len() > 256 || !uid.bytes().all(harmless) {
-        return Err(Invalid::new("uid", "must have 1 to 256 characters of a-z, A-Z, 0-9, -, _ and ."));
-    }
+    validate_name("uid", uid)?;
     if uid.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')) {
         return Err(Invalid::new("uid", format!("must not start with {prefix}_, as ids do")));
     }

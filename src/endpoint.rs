@@ -215,6 +215,20 @@ impl NewEndpoint {
         EndpointSettings::at(url).into()
     }
 
+    /// Checks everything that making an endpoint checks, but whether the uid is taken and the URL's address may be
+    /// called ([`Policy::check_url`](crate::egress::Policy::check_url)).
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let (_, profile) = self.settings.validate()?;
+        match &self.secret {
+            Some(secret) => signature::validate_secret(&profile, secret),
+            None if profile.signing.secret == SecretRule::Required => Err(secret_needed(&profile)),
+            None => Ok(()),
+        }
+    }
+
     /// The vendor's way of sending: a built-in profile's name, or a [`Profile`].
     pub fn profile(mut self, profile: impl Into<ProfileChoice>) -> Self {
         self.settings.profile = profile.into();
@@ -436,6 +450,10 @@ fn validate_headers(headers: &[CustomHeader], profile: &Profile) -> Result<(), I
     Ok(())
 }
 
+fn secret_needed(profile: &Profile) -> Invalid {
+    Invalid::new("secret", format!("the profile {} needs one", profile.name))
+}
+
 /// The keys of a new endpoint: the caller's secret, one made from `random`, or none, as the profile says.
 pub(crate) fn first_keys(
     profile: &Profile,
@@ -448,9 +466,7 @@ pub(crate) fn first_keys(
             Some(secret)
         }
         (None, SecretRule::Generated) => signature::secret_from(profile, random),
-        (None, SecretRule::Required) => {
-            return Err(Invalid::new("secret", format!("the profile {} needs one", profile.name)));
-        }
+        (None, SecretRule::Required) => return Err(secret_needed(profile)),
         (None, SecretRule::Optional | SecretRule::None) => None,
     };
     Ok(secret.map(|secret| SigningKey { secret, expires_at: None }).into_iter().collect())

@@ -17,6 +17,9 @@ pub enum Error {
     /// The `uid` belongs to another application or endpoint: choose another.
     #[error("the uid {0} is taken")]
     UidTaken(String),
+    /// The event type is registered already: choose another name, or change it.
+    #[error("the name {0} is taken")]
+    NameTaken(String),
     /// The `eventId` was used before in this application: the event was sent already, as this message.
     #[error("the event id was used before, by {0}")]
     EventIdTaken(MessageId),

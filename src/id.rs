@@ -130,6 +130,11 @@ id!(
     "atmpt"
 );
 id!(
+    /// Names a token of the API. It is no secret.
+    TokenId,
+    "tok"
+);
+id!(
     /// Names a replay job.
     JobId,
     "job"

@@ -2,7 +2,9 @@
 
 mod cli;
 mod demo;
+mod serve;
 mod server;
+mod settings;
 
 fn main() -> std::process::ExitCode {
     cli::run()

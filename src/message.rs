@@ -97,10 +97,7 @@ impl NewMessage {
         }
         self.channels.iter().try_for_each(|channel| validate_channel(channel))?;
         for (field, text) in [("eventId", &self.event_id), ("idempotencyKey", &self.idempotency_key)] {
-            let Some(text) = text else { continue };
-            if text.is_empty() || text.len() > 256 || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-                return Err(Invalid::new(field, "must have 1 to 256 printable ASCII characters"));
-            }
+            text.as_ref().map_or(Ok(()), |text| validate_key(field, text))?;
         }
         Ok(())
     }
@@ -178,6 +175,14 @@ impl NoRoute {
             NoRoute::ChannelsNotWanted => "no endpoint that takes this event type listens to its channels",
         }
     }
+}
+
+/// An event id or an idempotency key is a text that its caller chooses.
+pub(crate) fn validate_key(field: &'static str, key: &str) -> Result<(), Invalid> {
+    if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(Invalid::new(field, "must have 1 to 256 printable ASCII characters"));
+    }
+    Ok(())
 }
 
 /// An event type is a dotted name.

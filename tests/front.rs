@@ -9,3 +9,9 @@ mod support;
 mod cancel;
 #[path = "front/endpoints.rs"]
 mod endpoints;
+#[path = "front/event_types.rs"]
+mod event_types;
+#[path = "front/receipts.rs"]
+mod receipts;
+#[path = "front/tokens.rs"]
+mod tokens;

@@ -14,6 +14,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "application",
             "body",
             "endpoint",
+            "event_type",
             "example",
             "id",
             "invalid",

@@ -24,6 +24,7 @@ mod records;
 mod replay;
 mod secrets;
 mod send;
+mod serve;
 mod show;
 mod sign;
 mod style;
@@ -61,6 +62,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serves the HTTP API and delivers, until SIGTERM or SIGINT
+    ///
+    /// Settings come from the file, the environment (`RINGBACK_` and the name in upper case) and flags; the latter win.
+    /// `ringback config` shows what is in force.
+    Serve(serve::ServeOptions),
+    /// Shows every setting in force and where it came from
+    Config(serve::ConfigOptions),
     App(app::Options),
     Endpoint(endpoint::Options),
     EventType(event_type::Options),
@@ -94,7 +102,10 @@ enum Command {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let Cli { command } = Cli::parse();
-    log_if_asked();
+    // The server's log is a setting.
+    if !matches!(command, Command::Serve(_)) {
+        log_if_asked();
+    }
     execute(command).unwrap_or_else(|problem| {
         out::complain(&problem.text);
         problem.exit.into()
@@ -142,6 +153,8 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
         Command::Sign(options) => sign::sign(options).await?,
         Command::Verify(options) => sign::verify(options).await?,
         Command::Completions { shell } => completions(shell)?,
+        Command::Serve(options) => return Ok(serve::serve(options).await?),
+        Command::Config(options) => return Ok(serve::config(&options)?),
         Command::Demo(options) => return Ok(demo::run(options).await?),
         Command::DemoSender(options) => {
             demo::run_sender(options).await?;

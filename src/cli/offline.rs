@@ -1,16 +1,15 @@
 //! A folder that no server runs on: the same API, served in this process for this one command.
 //!
-//! Invariant: nothing is delivered from here. A command knows neither the operator's settings nor how long to stay.
+//! Invariant: nothing is delivered from here. A command may have been given other settings than the server, and does not stay.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use rand::TryRng;
-use ringback::{Config, Ringback, Secret};
+use ringback::{Ringback, Secret};
 
 use crate::server::{Options, Server};
+use crate::settings::Settings;
 
 /// How long the last request may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -25,10 +24,10 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Opens a folder that is there.
-    pub(super) async fn open(folder: &Path) -> anyhow::Result<Offline> {
-        let ringback = Ringback::open(Config::new(folder)).await?;
-        match serve(ringback.clone()).await {
+    /// Opens the folder of these settings, which is there.
+    pub(super) async fn open(settings: Settings) -> anyhow::Result<Offline> {
+        let ringback = Ringback::open(settings.config.clone()).await?;
+        match serve(ringback.clone(), settings).await {
             Ok((server, token)) => Ok(Offline { ringback, server, token }),
             Err(error) => {
                 let _ = ringback.shutdown().await;
@@ -54,14 +53,14 @@ impl Offline {
     }
 }
 
-async fn serve(ringback: Ringback) -> anyhow::Result<(Server, Secret)> {
+async fn serve(ringback: Ringback, settings: Settings) -> anyhow::Result<(Server, Secret)> {
     let listener =
         tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on 127.0.0.1 for this command")?;
     let token = random_token();
     let options = Options {
         operator_token: token.clone(),
-        public_url: None,
-        profiles: BTreeMap::new(),
+        public_url: settings.public_url,
+        profiles: settings.declared.profiles,
         max_connections: CONNECTIONS,
     };
     let server = Server::start(ringback, listener, options).context("cannot serve this command")?;

@@ -10,29 +10,33 @@ use super::client::Client;
 use super::exit::{Exit, Problem};
 use super::offline::Offline;
 use super::out::Out;
+use crate::settings::{Environment, Flags, Key, Settings};
 
 /// Where a server that runs on a folder says so.
 const RUNNING: &str = "sidecar.json";
 /// The operator's token, beside it.
 const TOKEN: &str = "operator.token";
-/// The folder where nothing else is said, as `ringback serve` has it.
-const FOLDER: &str = "ringback-data";
+/// The variable that names a server.
+const SERVER: &str = "RINGBACK_SERVER";
 
 /// Which server to talk to, and how to say what it answers.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Target {
     /// The server, such as https://hooks.example.com. It wants a token, too. Also: RINGBACK_SERVER
-    #[arg(long, global = true, value_name = "URL", help_heading = "Server", conflicts_with = "data")]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Server", conflicts_with_all = ["data", "config"])]
     server: Option<Url>,
     /// The file with the server's token. Also: RINGBACK_TOKEN, the token itself
     #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
     token_file: Option<PathBuf>,
-    /// The folder of a server on this machine. Also: RINGBACK_DATA [default: ringback-data]
+    /// The folder of a server on this machine. Also: RINGBACK_DATA [default: ./ringback-data]
     ///
     /// If `ringback serve` runs on it, that is the server. If not, the command opens the folder by itself; then nothing
     /// is delivered until `ringback serve` runs.
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Server")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Server")]
     data: Option<PathBuf>,
+    /// The settings file of that server. Also: RINGBACK_CONFIG
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
+    config: Option<PathBuf>,
     /// Print JSON, one value a line, and nothing else
     #[arg(long, global = true, help_heading = "Output")]
     json: bool,
@@ -68,32 +72,60 @@ impl Target {
 
     async fn open(self) -> Result<(Session, Option<Offline>), Problem> {
         let out = Out::new(self.json);
-        let server = match (&self.server, &self.data) {
+        let server = match (&self.server, self.data.is_some() || self.config.is_some()) {
             (Some(server), _) => Some(server.clone()),
-            (None, Some(_)) => None,
-            (None, None) => setting("RINGBACK_SERVER").map(|url| parse_url(&url)).transpose()?,
+            (None, true) => None,
+            (None, false) => setting(SERVER).map(|url| parse_url(&url)).transpose()?,
         };
         if let Some(server) = server {
-            let api = Client::new(&server, self.token()?)?;
+            let token = self.given_token()?.ok_or_else(|| {
+                let text = "the server wants a token: set RINGBACK_TOKEN, or give --token-file FILE";
+                Problem::new(Exit::Unreachable, text)
+            })?;
+            return Ok((Session { api: Client::new(&server, token)?, out, offline: false }, None));
+        }
+        // The settings say where the folder is; where that is known, a running server needs none of them.
+        let (folder, settings) = match &self.data {
+            Some(folder) => (folder.clone(), None),
+            None => {
+                let settings = self.settings()?;
+                (settings.config.path.clone(), Some(settings))
+            }
+        };
+        if let Some(url) = running(&folder).await? {
+            let api = Client::new(&url, self.local_token(&folder, settings.as_ref())?)?;
             return Ok((Session { api, out, offline: false }, None));
         }
-        let folder = self.data.or_else(|| std::env::var_os("RINGBACK_DATA").map(PathBuf::from));
-        let folder = folder.unwrap_or_else(|| FOLDER.into());
-        if let Some(api) = running(&folder).await? {
-            return Ok((Session { api, out, offline: false }, None));
-        }
-        let offline = open_folder(&folder).await?;
+        holds_data(&folder)?;
+        let settings = settings.map_or_else(|| self.settings(), Ok)?;
+        let offline =
+            Offline::open(settings).await.map_err(|error| Problem::new(Exit::Unreachable, format!("{error:#}")))?;
         let api = Client::new(&parse_url(&offline.url())?, offline.token())?;
         Ok((Session { api, out, offline: true }, Some(offline)))
     }
 
-    fn token(&self) -> Result<Secret, Problem> {
-        if let Some(file) = &self.token_file {
-            return read_token(file);
+    /// The settings that a server on the folder would have.
+    fn settings(&self) -> Result<Settings, Problem> {
+        let folder = self.data.as_ref().map(|folder| (Key::Data, vec![folder.to_string_lossy().into_owned()]));
+        let flags = Flags { config: self.config.clone(), given: folder.into_iter().collect() };
+        Settings::read(&flags, &Environment::of_process()).map_err(|error| Problem::usage(error.to_string()))
+    }
+
+    fn given_token(&self) -> Result<Option<Secret>, Problem> {
+        match &self.token_file {
+            Some(file) => read_token(file).map(Some),
+            None => Ok(setting("RINGBACK_TOKEN").map(Secret::from)),
         }
-        setting("RINGBACK_TOKEN").map(Secret::from).ok_or_else(|| {
-            Problem::new(Exit::Unreachable, "the server wants a token: set RINGBACK_TOKEN, or give --token-file FILE")
-        })
+    }
+
+    /// The token of the server on a folder: the one that it was set, or the one that it made.
+    fn local_token(&self, folder: &Path, settings: Option<&Settings>) -> Result<Secret, Problem> {
+        // A token in the environment belongs to the server that the environment names, if it names one.
+        let set = if self.token_file.is_some() || setting(SERVER).is_none() { self.given_token()? } else { None };
+        match set.or_else(|| settings.and_then(|settings| settings.token.clone())) {
+            Some(token) => Ok(token),
+            None => read_token(&folder.join(TOKEN)),
+        }
     }
 }
 
@@ -141,21 +173,17 @@ fn read_token(file: &Path) -> Result<Secret, Problem> {
     }
 }
 
-/// The server that runs on a folder, if one answers.
-async fn running(folder: &Path) -> Result<Option<Client>, Problem> {
+/// Where the server on a folder answers, if one runs.
+async fn running(folder: &Path) -> Result<Option<Url>, Problem> {
     // What a killed server left behind names a port that anybody may have by now: it must not get the token.
     if !held(folder) {
         return Ok(None);
     }
     let Ok(text) = std::fs::read_to_string(folder.join(RUNNING)) else { return Ok(None) };
     let Ok(Running { address }) = serde_json::from_str(&text) else { return Ok(None) };
-    let url = if address.contains("://") { address } else { format!("http://{address}") };
-    let Ok(url) = parse_url(&url) else { return Ok(None) };
-    // A token is read only for a server that is there, and sent only there.
-    if !Client::new(&url, Secret::new(""))?.answers().await {
-        return Ok(None);
-    }
-    Client::new(&url, read_token(&folder.join(TOKEN))?).map(Some)
+    let url = parse_url(&format!("http://{address}"))?;
+    let answers = Client::new(&url, Secret::new(""))?.answers().await;
+    Ok(answers.then_some(url))
 }
 
 /// Whether a process has the folder open.
@@ -164,17 +192,14 @@ fn held(folder: &Path) -> bool {
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
-async fn open_folder(folder: &Path) -> Result<Offline, Problem> {
-    let shown = folder.display();
-    // Opening would make it, and nobody who reads or sends wants another queue by accident.
-    if !folder.join("FORMAT").is_file() {
-        return Err(Problem::new(
-            Exit::Unreachable,
-            format!(
-                "{shown} holds no data of ringback: `ringback serve` makes it, --data DIR names another folder, \
-                 --server URL a server"
-            ),
-        ));
+/// Opening a folder would make it a queue, and nobody who reads or sends wants another queue by accident.
+fn holds_data(folder: &Path) -> Result<(), Problem> {
+    if folder.join("FORMAT").is_file() {
+        return Ok(());
     }
-    Offline::open(folder).await.map_err(|error| Problem::new(Exit::Unreachable, format!("{error:#}")))
+    let text = format!(
+        "{} holds no data of ringback: `ringback serve` makes it, --data FOLDER names another folder, --server URL a server",
+        folder.display()
+    );
+    Err(Problem::new(Exit::Unreachable, text))
 }

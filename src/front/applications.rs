@@ -80,7 +80,7 @@ impl Ringback {
     pub async fn update_application(&self, id: ApplicationId, new: NewApplication) -> Result<Application, Error> {
         let tenant = self.tenant(id)?;
         let old = &tenant.application;
-        self.check_unchanged(old.updated_at, new.if_unchanged_since)?;
+        self.check_unchanged(Some(old.updated_at), new.if_unchanged_since)?;
         let changed = new.build(id, self.later_than(old.updated_at))?;
         let changed = Application { created_at: old.created_at, ..changed };
         let mut batch = vec![Put {
@@ -110,7 +110,7 @@ impl Ringback {
         Ok(changed)
     }
 
-    /// Deletes an application and its endpoints. What waits to be delivered is canceled; what is stored of its
+    /// Deletes an application and its endpoints, and revokes its tokens. What waits to be delivered is canceled; what is stored of its
     /// messages goes with retention.
     ///
     /// # Errors
@@ -120,6 +120,7 @@ impl Ringback {
         for endpoint in endpoints {
             self.delete_endpoint(id, endpoint).await?;
         }
+        self.revoke_tokens(id).await?;
         let tenant = self.tenant(id)?;
         // Its record stays, inactive: what still waits after a restart is found by it.
         let mut batch = vec![Put {
@@ -143,9 +144,14 @@ impl Ringback {
         self.now().max(last + Duration::from_millis(1))
     }
 
-    pub(super) fn check_unchanged(&self, updated_at: Timestamp, expected: Option<Timestamp>) -> Result<(), Error> {
+    /// Checks that what is changed is as the caller read it; `None` is what is not there.
+    pub(super) fn check_unchanged(
+        &self,
+        updated_at: Option<Timestamp>,
+        expected: Option<Timestamp>,
+    ) -> Result<(), Error> {
         match expected {
-            Some(expected) if expected != updated_at => {
+            Some(expected) if updated_at != Some(expected) => {
                 Err(Error::Conflict("it was changed since it was read; read it again"))
             }
             Some(_) | None => Ok(()),
@@ -203,7 +209,7 @@ impl Ringback {
         Ok(())
     }
 
-    async fn all_records(&self, kind: RecordKind, of: Option<ApplicationId>) -> Result<Vec<Record>, Error> {
+    pub(super) async fn all_records(&self, kind: RecordKind, of: Option<ApplicationId>) -> Result<Vec<Record>, Error> {
         let mut all: Vec<Record> = Vec::new();
         loop {
             let after = all.last().map(|record| record.key.key.clone());

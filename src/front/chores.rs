@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
 use crate::id::JobId;
-use crate::store::{Cancel, Prune};
+use crate::store::{Cancel, Prune, Put, RecordKey};
 use crate::time::Timestamp;
 
 use super::Ringback;
@@ -116,8 +116,8 @@ impl Ringback {
         Ok(())
     }
 
-    /// Removes what retention allows, now; answers how many messages. [`run`](Ringback::run) does it every
-    /// `Config::prune_every`.
+    /// Removes what retention allows, now, with the tokens and the receipts that have expired; answers how many
+    /// messages. [`run`](Ringback::run) does it every `Config::prune_every`.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -136,10 +136,26 @@ impl Ringback {
             let pruned = self.inner.store.prune(prune.clone()).await?;
             removed += pruned.removed;
             if pruned.next.is_none() {
-                return Ok(removed);
+                break;
             }
             prune.after = pruned.next;
         }
+        self.prune_tokens().await?;
+        self.prune_receipts().await?;
+        Ok(removed)
+    }
+
+    /// Removes records that are as they were made; one that is gone already is no error.
+    pub(super) async fn remove_records(&self, keys: Vec<RecordKey>) -> Result<(), Error> {
+        let removal = |key: &RecordKey| Put { key: key.clone(), expected: 1, active: true, value: None };
+        for bite in keys.chunks(BITE) {
+            if !self.inner.store.put(bite.iter().map(removal).collect()).await? {
+                for key in bite {
+                    self.inner.store.put(vec![removal(key)]).await?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -101,7 +101,7 @@ impl Ringback {
         let (url, profile) = settings.validate()?;
         self.inner.egress.check_url(&url)?;
         let old = self.destination(application, id)?;
-        self.check_unchanged(old.endpoint.updated_at, if_unchanged_since)?;
+        self.check_unchanged(Some(old.endpoint.updated_at), if_unchanged_since)?;
         let keys = match secret {
             None if profile.signing.secret == SecretRule::None => Vec::new(),
             None if !old.endpoint.keys.is_empty() => {

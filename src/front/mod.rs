@@ -3,14 +3,19 @@
 mod applications;
 mod cancel;
 mod chores;
+mod claims;
 mod config;
 mod endpoints;
+mod event_types;
 #[cfg(test)]
 mod fixture;
 mod log;
+mod parts;
+mod receipts;
 mod records;
 mod replay;
 mod send;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,9 +34,15 @@ use crate::store::{Health, Store};
 use crate::time::Timestamp;
 use crate::transport::Transport;
 
+use event_types::EventTypes;
+use receipts::Receipts;
+use tokens::Tokens;
+
 pub use config::Config;
+pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
 pub use send::Sent;
+pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
 const WATCH_BEHIND: usize = 1024;
@@ -59,6 +70,9 @@ struct Inner {
     shutdown: Notify,
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
+    event_types: EventTypes,
+    tokens: Tokens,
+    receipts: Receipts,
     /// Rings when a replay job was started.
     jobs: Notify,
 }
@@ -122,9 +136,15 @@ impl Ringback {
                 shutdown_chores: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
+                event_types: EventTypes::default(),
+                tokens: Tokens::default(),
+                receipts: Receipts::default(),
             }),
         };
         ringback.read_directory().await?;
+        ringback.read_event_types().await?;
+        ringback.read_tokens().await?;
+        ringback.read_receipts().await?;
         Ok(ringback)
     }
 

@@ -1,4 +1,4 @@
-//! The stored forms of applications, endpoints and replay jobs: JSON, apart from the forms in memory.
+//! The stored forms of applications, endpoints, event types, tokens, receipts and replay jobs: JSON, apart from the forms in memory.
 //!
 //! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text);
 //! key id 0 is plain, so that encryption can come without a migration.
@@ -7,15 +7,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::application::Application;
 use crate::endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, SigningKey};
-use crate::id::{ApplicationId, EndpointId, JobId};
+use crate::event_type::EventType;
+use crate::id::{ApplicationId, EndpointId, JobId, TokenId};
 use crate::secret::Secret;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
 
-const VERSION: u32 = 1;
+use super::tokens::Token;
+
+pub(super) const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct StoredApplication {
@@ -56,6 +60,57 @@ struct StoredEndpoint {
     status: EndpointStatus,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+/// An event type beside its name, which is the record's key, and its schemas.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredEventType {
+    v: u32,
+    description: String,
+    archived: bool,
+    deprecated: bool,
+    feature_flag: Option<String>,
+    /// How long the schemas' text is, which stands in records of its own; 0 without schemas.
+    pub(super) schemas_bytes: usize,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+impl StoredEventType {
+    pub(super) fn into_event_type(self, name: String, schemas: Option<serde_json::Value>) -> EventType {
+        let StoredEventType { description, archived, deprecated, feature_flag, created_at, updated_at, .. } = self;
+        EventType { name, description, archived, deprecated, schemas, feature_flag, created_at, updated_at }
+    }
+}
+
+/// A token beside its hash, which is the record's key.
+#[derive(Serialize, Deserialize)]
+struct StoredToken {
+    v: u32,
+    id: TokenId,
+    application: ApplicationId,
+    name: Option<String>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// What became of an operation under its idempotency key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredReceipt {
+    pub(super) v: u32,
+    pub(super) digest: [u8; 32],
+    pub(super) expires_at: Timestamp,
+    pub(super) state: StoredReceiptState,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum StoredReceiptState {
+    Begun,
+    /// With an answer of this length, which stands in records of its own.
+    Answered {
+        bytes: usize,
+    },
+    NotKept,
 }
 
 fn encode(value: &impl Serialize) -> Bytes {
@@ -113,6 +168,47 @@ pub(super) fn endpoint_from(application: ApplicationId, id: EndpointId, value: &
     })
 }
 
+pub(super) fn event_type_to(event_type: &EventType, schemas_bytes: usize) -> Bytes {
+    encode(&StoredEventType {
+        v: VERSION,
+        description: event_type.description.clone(),
+        archived: event_type.archived,
+        deprecated: event_type.deprecated,
+        feature_flag: event_type.feature_flag.clone(),
+        schemas_bytes,
+        created_at: event_type.created_at,
+        updated_at: event_type.updated_at,
+    })
+}
+
+pub(super) fn event_type_from(value: &[u8]) -> Option<StoredEventType> {
+    serde_json::from_slice(value).ok()
+}
+
+pub(super) fn token_to(token: &Token) -> Bytes {
+    encode(&StoredToken {
+        v: VERSION,
+        id: token.id,
+        application: token.application,
+        name: token.name.clone(),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+    })
+}
+
+pub(super) fn token_from(value: &[u8]) -> Option<Token> {
+    let StoredToken { id, application, name, created_at, expires_at, .. } = serde_json::from_slice(value).ok()?;
+    Some(Token { id, application, name, created_at, expires_at })
+}
+
+pub(super) fn receipt_to(receipt: &StoredReceipt) -> Bytes {
+    encode(receipt)
+}
+
+pub(super) fn receipt_from(value: &[u8]) -> Option<StoredReceipt> {
+    serde_json::from_slice(value).ok()
+}
+
 pub(super) fn application_key(id: ApplicationId) -> RecordKey {
     RecordKey { kind: RecordKind::Application, application: None, key: id.to_bytes().to_vec() }
 }
@@ -136,4 +232,22 @@ pub(super) fn endpoint_list_key(application: ApplicationId) -> RecordKey {
 
 pub(super) fn job_key(id: JobId) -> RecordKey {
     RecordKey { kind: RecordKind::ReplayJob, application: None, key: id.to_bytes().to_vec() }
+}
+
+pub(super) fn event_type_key(name: &str) -> RecordKey {
+    RecordKey { kind: RecordKind::EventType, application: None, key: name.as_bytes().to_vec() }
+}
+
+/// Whose the parts of an event type's schemas are: one version's of its record.
+pub(super) fn schemas_owner(event_type: &RecordKey, version: u64) -> Vec<u8> {
+    let name: [u8; 32] = Sha256::digest(&event_type.key).into();
+    [&name[..], &version.to_be_bytes()].concat()
+}
+
+pub(super) fn token_key(hash: [u8; 32]) -> RecordKey {
+    RecordKey { kind: RecordKind::Token, application: None, key: hash.to_vec() }
+}
+
+pub(super) fn receipt_key(hash: &[u8; 32]) -> RecordKey {
+    RecordKey { kind: RecordKind::Receipt, application: None, key: hash.to_vec() }
 }

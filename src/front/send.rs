@@ -76,7 +76,9 @@ impl Ringback {
     }
 
     /// Sends the vendor's own example of an event to one endpoint, whatever its filters, marked in the log as a
-    /// test. The vendor profiles know their vendor's event types; the others take any.
+    /// test. The vendor profiles know their vendor's event types. Of others it sends the example of the registered event
+    /// type ([`NewEventType::schemas`](crate::NewEventType::schemas)), and where there is none, those profiles that
+    /// belong to no vendor send one for everybody.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] (`eventType`) with the types that the profile has examples of;
@@ -92,7 +94,7 @@ impl Ringback {
             return Err(Error::Conflict("the endpoint is disabled; enable it first"));
         }
         let profile = &destination.profile.name;
-        let example = example::example(profile, event_type).ok_or_else(|| {
+        let example = self.example(profile, event_type).ok_or_else(|| {
             let known = example::example_event_types(profile).join(", ");
             let problem = match known.is_empty() {
                 true => "must be a dotted name".to_owned(),

@@ -36,6 +36,14 @@ impl Listening {
         Listening { stop, task }
     }
 
+    /// Waits until the task has ended by itself; afterwards there is nothing to stop.
+    pub(super) async fn ended(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "the server ended");
+        }
+    }
+
+    /// Accepts nothing more, and gives the connections this long to end.
     pub(crate) async fn stop(self, grace: Duration) {
         let _ = self.stop.send(grace);
         if let Err(error) = self.task.await {

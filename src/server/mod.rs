@@ -68,6 +68,11 @@ impl Server {
         self.address
     }
 
+    /// Waits until the server has ended by itself, which it should not.
+    pub(crate) async fn ended(&mut self) {
+        self.listening.ended().await;
+    }
+
     /// Accepts nothing more, and lets the requests that are being answered finish, for at most `grace`.
     pub(crate) async fn stop(self, grace: Duration) {
         self.listening.stop(grace).await;

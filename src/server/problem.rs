@@ -106,9 +106,11 @@ impl From<Error> for Problem {
         match error {
             Error::Invalid(invalid) => invalid.into(),
             Error::NotFound(what) => Problem::not_found(what),
-            Error::UidTaken(_) | Error::EventIdTaken(_) | Error::IdempotencyConflict | Error::Conflict(_) => {
-                Problem::conflict(text)
-            }
+            Error::UidTaken(_)
+            | Error::NameTaken(_)
+            | Error::EventIdTaken(_)
+            | Error::IdempotencyConflict
+            | Error::Conflict(_) => Problem::conflict(text),
             Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text),
             Error::Storage(_) | Error::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
             // A variant of a later version: ours to mend, and never the caller's fault.

@@ -232,6 +232,16 @@ pub enum RecordKind {
     EndpointList,
     /// A replay job, under its id.
     ReplayJob,
+    /// An event type, under its name.
+    EventType,
+    /// A part of an event type's schemas, under a digest of its name, its record's version and the part's number.
+    EventTypeSchemas,
+    /// A token, under its digest.
+    Token,
+    /// What became of an operation of the API, under a digest of the operation and its idempotency key.
+    Receipt,
+    /// A part of the answer of such an operation, under the receipt's name and the part's number.
+    ReceiptAnswer,
 }
 
 /// Names a record.

@@ -7,13 +7,18 @@ use ringback::store::{Put, Record, RecordKey, RecordKind};
 
 use crate::world::World;
 
-const KINDS: [RecordKind; 6] = [
+const KINDS: [RecordKind; 11] = [
     RecordKind::Application,
     RecordKind::ApplicationUid,
     RecordKind::Endpoint,
     RecordKind::EndpointUid,
     RecordKind::EndpointList,
     RecordKind::ReplayJob,
+    RecordKind::EventType,
+    RecordKind::EventTypeSchemas,
+    RecordKind::Token,
+    RecordKind::Receipt,
+    RecordKind::ReceiptAnswer,
 ];
 
 fn named(key: &[u8]) -> RecordKey {

@@ -63,17 +63,29 @@ struct EventTypeOut {
 }
 
 impl EventTypeOut {
-    fn of(found: EventType, with_content: bool) -> EventTypeOut {
+    fn of(found: &EventType, with_content: bool) -> EventTypeOut {
         EventTypeOut {
-            name: found.name,
-            description: found.description,
+            name: found.name.clone(),
+            description: found.description.clone(),
             archived: found.archived,
             deprecated: found.deprecated,
-            schemas: found.schemas.filter(|_| with_content),
-            feature_flag: found.feature_flag,
+            schemas: found.schemas.clone().filter(|_| with_content),
+            feature_flag: found.feature_flag.clone(),
             created_at: found.created_at,
             updated_at: found.updated_at,
         }
+    }
+}
+
+/// What an event type would be registered with to be as it is.
+fn as_new(found: &EventType) -> NewEventType {
+    NewEventType {
+        description: found.description.clone(),
+        archived: found.archived,
+        deprecated: found.deprecated,
+        schemas: found.schemas.clone(),
+        feature_flag: found.feature_flag.clone(),
+        ..NewEventType::named(found.name.clone())
     }
 }
 
@@ -128,8 +140,8 @@ async fn list(
     let all = api.ringback.event_types().into_iter().filter(|found| archived || !found.archived).collect();
     let page = ListQuery { limit: query.limit, iterator: query.iterator, order: query.order };
     // A name may begin with the sign of a backward iterator; the prefix parts them.
-    let cursor = |found: &EventType| format!("evtype_{}", found.name);
-    Ok(Json(ListResponse::cut(all, &page, cursor, |found| EventTypeOut::of(found, with_content))?))
+    let cursor = |found: &Arc<EventType>| format!("evtype_{}", found.name);
+    Ok(Json(ListResponse::cut(all, &page, cursor, |found| EventTypeOut::of(&found, with_content))?))
 }
 
 /// Create an event type
@@ -147,7 +159,7 @@ async fn create(
             return Err(Problem::invalid("body", "name", "missing field `name`"));
         };
         let made = api.ringback.create_event_type(value.over(NewEventType::named(name))).await?;
-        Ok(Answer::created(&EventTypeOut::of(made, true)))
+        Ok(Answer::created(&EventTypeOut::of(&made, true)))
     })
     .await
 }
@@ -156,7 +168,7 @@ async fn create(
 #[utoipa::path(get, path = "/event-type/{event_type_name}", operation_id = "v1.event-type.get", tag = "Event Type",
     responses((status = 200, body = EventTypeOut)))]
 async fn get(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Result<Json<EventTypeOut>, Problem> {
-    Ok(Json(EventTypeOut::of(api.ringback.event_type(&name)?, true)))
+    Ok(Json(EventTypeOut::of(&api.ringback.event_type(&name)?, true)))
 }
 
 /// Replace an event type, or create it
@@ -172,7 +184,7 @@ async fn put(
     let _changes = api.changes().await;
     value.named(&name)?;
     let (put, made) = api.ringback.put_event_type(value.over(NewEventType::named(name))).await?;
-    let shown = EventTypeOut::of(put, true);
+    let shown = EventTypeOut::of(&put, true);
     Ok(if made { Answer::created(&shown) } else { Answer::ok(&shown) })
 }
 
@@ -187,8 +199,8 @@ async fn patch(
 ) -> Result<Json<EventTypeOut>, Problem> {
     let _changes = api.changes().await;
     value.named(&name)?;
-    let old = NewEventType::from(api.ringback.event_type(&name)?);
-    Ok(Json(EventTypeOut::of(api.ringback.put_event_type(value.over(old)).await?.0, true)))
+    let old = as_new(&api.ringback.event_type(&name)?);
+    Ok(Json(EventTypeOut::of(&api.ringback.put_event_type(value.over(old)).await?.0, true)))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -213,7 +225,7 @@ async fn delete(
     match query.expunge == Some(true) {
         true => api.ringback.delete_event_type(&name).await?,
         false => {
-            let mut archived = NewEventType::from(found);
+            let mut archived = as_new(&found);
             archived.archived = true;
             api.ringback.put_event_type(archived).await?;
         }

@@ -182,6 +182,11 @@ fn kind(kind: RecordKind) -> u8 {
         RecordKind::EndpointUid => 4,
         RecordKind::EndpointList => 5,
         RecordKind::ReplayJob => 6,
+        RecordKind::EventType => 7,
+        RecordKind::EventTypeSchemas => 8,
+        RecordKind::Token => 9,
+        RecordKind::Receipt => 10,
+        RecordKind::ReceiptAnswer => 11,
     }
 }
 

@@ -58,7 +58,15 @@ impl Writer {
                 }
             }
             RecordKind::EndpointList => self.forget_list_version(&put.key),
-            RecordKind::Application | RecordKind::ApplicationUid | RecordKind::EndpointUid | RecordKind::ReplayJob => {}
+            RecordKind::Application
+            | RecordKind::ApplicationUid
+            | RecordKind::EndpointUid
+            | RecordKind::ReplayJob
+            | RecordKind::EventType
+            | RecordKind::EventTypeSchemas
+            | RecordKind::Token
+            | RecordKind::Receipt
+            | RecordKind::ReceiptAnswer => {}
         }
     }
 

@@ -1,0 +1,123 @@
+//! Applies what the settings declare: makes what is missing, changes what differs, removes nothing.
+//!
+//! Invariant: what is as declared is not written, so a restart moves no `updatedAt`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use ringback::{
+    Application, ApplicationId, Endpoint, EndpointSettings, Error, NewApplication, NewEndpoint, Profile, Ringback,
+};
+
+use crate::settings::{Declared, DeclaredApplication, DeclaredEndpoint, profiles};
+
+/// Applies all of it. A profile that was changed is changed at every endpoint that has it, whoever made the endpoint.
+pub(super) async fn apply(ringback: &Ringback, declared: &Declared) -> anyhow::Result<()> {
+    for application in &declared.applications {
+        let uid = &application.uid;
+        let id = application_as(ringback, application).await.with_context(|| format!("the application {uid}"))?;
+        for endpoint in &application.endpoints {
+            let applied = endpoint_as(ringback, id, uid, endpoint).await;
+            applied.with_context(|| format!("the endpoint {} of the application {uid}", endpoint.uid))?;
+        }
+    }
+    change_profiles(ringback, &declared.profiles).await;
+    Ok(())
+}
+
+async fn application_as(ringback: &Ringback, declared: &DeclaredApplication) -> Result<ApplicationId, Error> {
+    let application = declared.uid.as_str();
+    match ringback.application_by_uid(application) {
+        Ok(stored) if as_new(&stored) == declared.new => Ok(stored.id),
+        Ok(stored) => {
+            let changed = ringback.update_application(stored.id, declared.new.clone()).await?;
+            tracing::info!(application, "the declared application was changed");
+            Ok(changed.id)
+        }
+        Err(Error::NotFound(_)) => {
+            let made = ringback.create_application(declared.new.clone()).await?;
+            tracing::info!(application, "the declared application was made");
+            Ok(made.id)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an application would be made from.
+fn as_new(stored: &Application) -> NewApplication {
+    NewApplication {
+        name: stored.name.clone(),
+        uid: stored.uid.clone(),
+        metadata: stored.metadata.clone(),
+        throttle_rate: stored.throttle_rate,
+        if_unchanged_since: None,
+    }
+}
+
+async fn endpoint_as(
+    ringback: &Ringback,
+    id: ApplicationId,
+    application: &str,
+    declared: &DeclaredEndpoint,
+) -> Result<(), Error> {
+    let endpoint = declared.uid.as_str();
+    let mut new = NewEndpoint::from(declared.settings.clone());
+    if let Some(disabled) = declared.disabled {
+        new = new.disabled(disabled);
+    }
+    match ringback.endpoint_by_uid(id, endpoint) {
+        Ok(stored) => {
+            let secret_differs = secret_differs(ringback, &stored, declared)?;
+            if !secret_differs && !differs(&stored, declared) {
+                return Ok(());
+            }
+            // A secret that is given revokes the others at once, so it is given only if it is another one.
+            if let Some(secret) = declared.secret.clone().filter(|_| secret_differs) {
+                new = new.secret(secret);
+            }
+            ringback.update_endpoint(id, stored.id, new).await?;
+            tracing::info!(application, endpoint, "the declared endpoint was changed");
+        }
+        Err(Error::NotFound(_)) => {
+            if let Some(secret) = declared.secret.clone() {
+                new = new.secret(secret);
+            }
+            ringback.create_endpoint(id, new).await?;
+            tracing::info!(application, endpoint, "the declared endpoint was made");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn secret_differs(ringback: &Ringback, stored: &Endpoint, declared: &DeclaredEndpoint) -> Result<bool, Error> {
+    match &declared.secret {
+        Some(secret) => Ok(ringback.endpoint_secret(stored.application, stored.id)?.as_ref() != Some(secret)),
+        None => Ok(false),
+    }
+}
+
+fn differs(stored: &Endpoint, declared: &DeclaredEndpoint) -> bool {
+    stored.settings != declared.settings || declared.disabled.is_some_and(|disabled| disabled == stored.is_enabled())
+}
+
+/// Changes stored endpoints whose written-out profile has the name of one of the operator's that is another by now. One
+/// that cannot be changed keeps the old one: a tenant's endpoint does not keep the server from starting.
+async fn change_profiles(ringback: &Ringback, own: &BTreeMap<String, Profile>) {
+    if own.is_empty() {
+        return;
+    }
+    for application in ringback.applications() {
+        for endpoint in ringback.endpoints(application.id).unwrap_or_default() {
+            let Some(profile) = profiles::changed(&endpoint.settings.profile, own) else { continue };
+            let settings = EndpointSettings { profile: profile.clone().into(), ..endpoint.settings };
+            let (application, endpoint, profile) = (application.id, endpoint.id, &profile.name);
+            match ringback.update_endpoint(application, endpoint, settings).await {
+                Ok(_) => tracing::info!(%application, %endpoint, profile, "the endpoint's profile was changed"),
+                Err(error) => {
+                    tracing::error!(%application, %endpoint, profile, %error, "the endpoint keeps its older profile");
+                }
+            }
+        }
+    }
+}

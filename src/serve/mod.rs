@@ -1,0 +1,208 @@
+//! `ringback serve`: the server's life, from the settings to an orderly end.
+//!
+//! ```text
+//!   open the store ─▶ bind ─▶ token ─▶ declared ─▶ answer and deliver ─▶ a signal ─▶ API stops ─▶ deliveries end ─▶ close
+//!   (takes the folder)                             sidecar.json is there              └─── within the grace period ───┘
+//! ```
+//!
+//! Invariants: nothing is answered before what is declared is there; nobody outside this machine is answered unless a
+//! token was set; a second signal ends it at once.
+
+mod announce;
+mod attempts;
+mod declare;
+mod logs;
+mod private;
+mod signals;
+mod token;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use ringback::{Ringback, Secret};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::server::{self, Server};
+use crate::settings::{self, Settings};
+
+use announce::Announcement;
+use attempts::AttemptLog;
+use signals::Signals;
+
+/// The longest that a stop waits for requests to the API, in parts of the grace period and in all: they are short,
+/// and most of the period is for deliveries.
+const API_PART: u32 = 4;
+const API_MOST: Duration = Duration::from_secs(5);
+
+/// How it ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// What was on its way was finished, as far as the grace period let it.
+    InOrder,
+    /// A second signal cut it short.
+    AtOnce,
+}
+
+/// Why it did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A setting cannot be taken.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
+    /// Something else.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// Serves until a signal comes.
+pub(crate) async fn run(settings: Settings) -> Result<Ended, Error> {
+    logs::start(&settings);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.token.is_none() && !settings.listen.ip().to_canonical().is_loopback() {
+        return Err(settings.not_without_a_token().into());
+    }
+    let mut signals = Signals::listen().context("cannot wait for signals")?;
+    let started = tokio::select! {
+        started = Sidecar::start(&settings) => started?,
+        () = signals.next() => return Ok(Ended::InOrder),
+    };
+    started.serve(signals).await
+}
+
+/// A server that answers and delivers.
+struct Sidecar {
+    ringback: Ringback,
+    server: Server,
+    announcement: Announcement,
+    running: JoinHandle<Result<(), ringback::Error>>,
+    attempts: AttemptLog,
+}
+
+impl Sidecar {
+    async fn start(settings: &Settings) -> Result<Sidecar, Error> {
+        let ringback = Ringback::open(settings.config.clone()).await.map_err(|error| match error {
+            ringback::Error::Invalid(invalid) => Error::Settings(settings.refused(&invalid)),
+            error => Error::Failed(error.into()),
+        })?;
+        match Sidecar::on(&ringback, settings).await {
+            Ok(sidecar) => Ok(sidecar),
+            Err(error) => {
+                // The error is what the operator must see; the store is closed for the sake of the next start.
+                let _ = ringback.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts to serve with an open store.
+    async fn on(ringback: &Ringback, settings: &Settings) -> Result<Sidecar, Error> {
+        let listener = bind(settings).await?;
+        let operator_token = operator_token(settings)?;
+        declare::apply(ringback, &settings.declared).await.context("what the settings declare cannot be applied")?;
+        let options = server::Options {
+            operator_token,
+            public_url: settings.public_url.clone(),
+            profiles: settings.declared.profiles.clone(),
+            max_connections: settings.max_connections,
+        };
+        let server = Server::start(ringback.clone(), listener, options).context("cannot serve")?;
+        let announcement = Announcement::write(&settings.config.path, server.address())
+            .with_context(|| format!("cannot write to {}", settings.config.path.display()))?;
+        let attempts = AttemptLog::follow(ringback.watch());
+        let delivering = ringback.clone();
+        #[expect(clippy::disallowed_methods, reason = "an embedding program spawns `run`; `stop` joins it")]
+        let running = tokio::spawn(async move { delivering.run().await });
+        let sidecar = Sidecar { ringback: ringback.clone(), server, announcement, running, attempts };
+        sidecar.say_ready(settings).await?;
+        Ok(sidecar)
+    }
+
+    async fn say_ready(&self, settings: &Settings) -> Result<(), Error> {
+        let health = self.ringback.health().await.context("cannot read the store")?;
+        let applications = self.ringback.applications();
+        let endpoints: usize =
+            applications.iter().filter_map(|one| self.ringback.endpoints(one.id).ok()).map(|all| all.len()).sum();
+        for warning in &health.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            address = %self.server.address(),
+            data = %settings.config.path.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            applications = applications.len(),
+            endpoints,
+            waiting = health.open,
+            "ready"
+        );
+        Ok(())
+    }
+
+    /// Serves until a signal comes, or until one of its parts ends by itself.
+    async fn serve(mut self, mut signals: Signals) -> Result<Ended, Error> {
+        tokio::select! {
+            () = signals.next() => {}
+            () = self.server.ended() => return Err(anyhow!("the API's server ended by itself; the log says why").into()),
+            ended = &mut self.running => {
+                return Err(match ended {
+                    Ok(Ok(())) => anyhow!("delivering ended by itself").into(),
+                    Ok(Err(error)) => anyhow!(error).context("delivering ended by itself").into(),
+                    Err(error) => anyhow!(error).context("delivering ended by itself").into(),
+                });
+            }
+        }
+        tracing::info!("stopping: what is on its way is finished; a second signal ends it at once");
+        tokio::select! {
+            biased;
+            stopped = self.stop() => {
+                stopped?;
+                tracing::info!("stopped");
+                Ok(Ended::InOrder)
+            }
+            () = signals.next() => {
+                tracing::warn!("stopped at once: what was on its way is attempted again after the next start");
+                Ok(Ended::AtOnce)
+            }
+        }
+    }
+
+    async fn stop(self) -> Result<(), Error> {
+        let Sidecar { ringback, server, announcement, running, attempts } = self;
+        server.stop(api_grace(ringback.config().shutdown_grace)).await;
+        let closed = ringback.shutdown().await;
+        let ran = running.await;
+        attempts.finish().await;
+        announcement.remove();
+        closed.context("the store was not closed in order")?;
+        ran.context("delivering did not end in order")?.context("delivering did not end in order")?;
+        Ok(())
+    }
+}
+
+/// What requests to the API get of the grace period; deliveries get the rest.
+fn api_grace(grace: Duration) -> Duration {
+    (grace / API_PART).min(API_MOST)
+}
+
+async fn bind(settings: &Settings) -> Result<TcpListener, Error> {
+    let address = settings.listen;
+    TcpListener::bind(address).await.map_err(|error| {
+        let what = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        anyhow!("cannot listen on {address}: {what}").into()
+    })
+}
+
+fn operator_token(settings: &Settings) -> Result<Secret, Error> {
+    match &settings.token {
+        Some(token) => Ok(token.clone()),
+        None => Ok(token::kept_or_made(&settings.config.path)?),
+    }
+}

@@ -1,0 +1,179 @@
+//! The second stage: what the values mean, checked.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use ringback::Secret;
+use ringback::egress::{Network, Policy};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::declared::{Declared, read_secret};
+use super::value::{Error, Value};
+use super::{InForce, Key, LogFormat, Settings};
+
+/// A shorter one could be guessed.
+const TOKEN: RangeInclusive<usize> = 16..=512;
+/// More would only be refused by the system.
+const MAX_CONNECTIONS: u64 = 100_000;
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+/// Longer than this means "for ever" and can be said as this.
+const MAX_DAYS: u64 = 36_500;
+
+/// Checks all settings. What is declared comes later: it depends on them.
+pub(super) fn check(in_force: InForce) -> Result<Settings, Error> {
+    let settings = Settings {
+        config: config(&in_force)?,
+        listen: listen(&in_force)?,
+        token: token(&in_force)?,
+        public_url: public_url(&in_force)?,
+        log: filter(&in_force)?,
+        log_format: log_format(&in_force)?,
+        max_connections: size(in_force.number(Key::MaxConnections, 1..=MAX_CONNECTIONS)?),
+        declared: Declared::default(),
+        warnings: Vec::new(),
+        in_force,
+    };
+    Ok(settings)
+}
+
+fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
+    let count = 0..=u64::MAX;
+    let small = 0..=u64::from(u32::MAX);
+    let number = |key| in_force.number(key, count.clone());
+    let per = |key| in_force.number(key, small.clone()).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let seconds = |key, most| in_force.number(key, 0..=most).map(Duration::from_secs);
+    let days = |key| in_force.number(key, 0..=MAX_DAYS).map(|days| Duration::from_secs(days * DAY));
+    let mut config = ringback::Config::new(in_force.text(Key::Data).unwrap_or_default());
+    config.egress = policy(in_force)?;
+    config.extra_roots = extra_roots(in_force)?;
+    config.max_payload = size(number(Key::MaxPayload)?);
+    config.max_endpoints = size(number(Key::MaxEndpoints)?);
+    config.max_in_flight = size(number(Key::MaxInFlight)?);
+    config.max_in_flight_per_endpoint = per(Key::MaxInFlightPerEndpoint)?;
+    config.max_in_flight_per_origin = per(Key::MaxInFlightPerOrigin)?;
+    config.max_open_bytes = number(Key::MaxOpenBytes)?;
+    config.max_kept_bytes = number(Key::MaxKeptBytes)?;
+    config.min_free_bytes = number(Key::MinFreeBytes)?;
+    config.shutdown_grace = seconds(Key::ShutdownGraceSeconds, HOUR)?;
+    config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
+    config.keep_delivered = days(Key::KeepDeliveredDays)?;
+    config.keep_ended = days(Key::KeepEndedDays)?;
+    config.validate().map_err(|invalid| in_force.refused(&invalid))?;
+    Ok(config)
+}
+
+/// A count of things in memory.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn policy(in_force: &InForce) -> Result<Policy, Error> {
+    let network = |text: &String| {
+        let problem = |error| in_force.error(Key::AllowNetwork, format_args!("`{}` is {error}", text.escape_debug()));
+        text.parse::<Network>().map_err(problem)
+    };
+    let allowed_networks = in_force.list(Key::AllowNetwork).iter().map(network).collect::<Result<_, _>>()?;
+    Ok(Policy { allowed_networks, allow_metadata: in_force.is_on(Key::AllowMetadata) })
+}
+
+fn extra_roots(in_force: &InForce) -> Result<Vec<u8>, Error> {
+    let Some(path) = in_force.text(Key::ExtraRoots) else { return Ok(Vec::new()) };
+    let problem =
+        |error| in_force.error(Key::ExtraRoots, format_args!("{} cannot be read: {error}", path.escape_debug()));
+    std::fs::read(path).map_err(problem)
+}
+
+fn listen(in_force: &InForce) -> Result<SocketAddr, Error> {
+    let text = in_force.text(Key::Listen).unwrap_or_default();
+    let wrong = "must be an address and a port, such as 127.0.0.1:8071 or [::1]:8071";
+    text.parse().map_err(|_| in_force.error(Key::Listen, wrong))
+}
+
+fn token(in_force: &InForce) -> Result<Option<Secret>, Error> {
+    let (key, token) = match (in_force.text(Key::Token), in_force.text(Key::TokenFile)) {
+        (Some(text), _) => (Key::Token, Secret::from(text)),
+        (None, Some(path)) => {
+            let secret = read_secret(Path::new(path));
+            (Key::TokenFile, secret.map_err(|problem| in_force.error(Key::TokenFile, problem))?)
+        }
+        (None, None) => return Ok(None),
+    };
+    match token_problem(&token) {
+        Some(problem) => Err(in_force.error(key, problem)),
+        None => Ok(Some(token)),
+    }
+}
+
+/// Why a text is no operator's token, if it is none. It must stand in a header as it is, and not be guessable.
+pub(crate) fn token_problem(token: &Secret) -> Option<&'static str> {
+    let stands = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if !token.expose().bytes().all(stands) {
+        return Some("a token has letters, digits and -._~+/= alone");
+    }
+    if !TOKEN.contains(&token.expose().len()) {
+        return Some("a token has 16 to 512 characters; `openssl rand -hex 32` makes a good one");
+    }
+    None
+}
+
+fn public_url(in_force: &InForce) -> Result<Option<String>, Error> {
+    let Some(text) = in_force.text(Key::PublicUrl) else { return Ok(None) };
+    let is_plain = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    match Url::parse(text).ok().filter(is_plain) {
+        Some(_) => Ok(Some(text.trim_end_matches('/').to_owned())),
+        None => Err(in_force.error(Key::PublicUrl, "must be a URL, such as https://webhooks.acme.example")),
+    }
+}
+
+fn filter(in_force: &InForce) -> Result<String, Error> {
+    let text = in_force.text(Key::Log).unwrap_or_default();
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(in_force.error(Key::Log, "must be a filter, such as info, or warn,ringback=debug")),
+    }
+}
+
+fn log_format(in_force: &InForce) -> Result<LogFormat, Error> {
+    match in_force.text(Key::LogFormat) {
+        Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(_) | None => Err(in_force.error(Key::LogFormat, "must be text or json")),
+    }
+}
+
+impl InForce {
+    fn text(&self, key: Key) -> Option<&str> {
+        match &self.get(key).value {
+            Value::Text(text) => Some(text),
+            Value::Absent | Value::Number(_) | Value::Switch(_) | Value::List(_) => None,
+        }
+    }
+
+    fn number(&self, key: Key, range: RangeInclusive<u64>) -> Result<u64, Error> {
+        match self.get(key).value {
+            Value::Number(number) if range.contains(&number) => Ok(number),
+            _ => Err(self.error(key, format_args!("must be between {} and {}", range.start(), range.end()))),
+        }
+    }
+
+    fn is_on(&self, key: Key) -> bool {
+        self.get(key).value == Value::Switch(true)
+    }
+
+    fn list(&self, key: Key) -> &[String] {
+        match &self.get(key).value {
+            Value::List(items) => items,
+            Value::Absent | Value::Text(_) | Value::Number(_) | Value::Switch(_) => &[],
+        }
+    }
+}

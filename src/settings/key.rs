@@ -1,0 +1,271 @@
+//! The table of settings: their names, kinds and defaults. File, environment, flags and help are read off it.
+
+/// A setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Data,
+    Listen,
+    Token,
+    TokenFile,
+    PublicUrl,
+    AllowNetwork,
+    AllowMetadata,
+    ExtraRoots,
+    Log,
+    LogFormat,
+    MaxConnections,
+    ShutdownGraceSeconds,
+    MaxPayload,
+    MaxEndpoints,
+    MaxInFlight,
+    MaxInFlightPerEndpoint,
+    MaxInFlightPerOrigin,
+    MaxOpenBytes,
+    MaxKeptBytes,
+    MinFreeBytes,
+    IdempotencyWindowSeconds,
+    KeepDeliveredDays,
+    KeepEndedDays,
+}
+
+/// What kind of value a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    /// A text that no output shows, and that no flag sets: other users of the machine can read a command line.
+    Secret,
+    Number,
+    Switch,
+    /// In the environment with commas between the items; a flag is repeated.
+    List,
+}
+
+/// What the table says of a setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// Its name in the file. A flag has `-` for `_`; the environment `RINGBACK_` and upper case.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// What the help calls its value.
+    pub(crate) value: &'static str,
+    /// As it would stand in the environment.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) help: &'static str,
+}
+
+const fn entry(
+    name: &'static str,
+    kind: Kind,
+    value: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Entry {
+    Entry { name, kind, value, default, help }
+}
+
+impl Key {
+    pub(crate) const ALL: [Key; 23] = [
+        Key::Data,
+        Key::Listen,
+        Key::Token,
+        Key::TokenFile,
+        Key::PublicUrl,
+        Key::AllowNetwork,
+        Key::AllowMetadata,
+        Key::ExtraRoots,
+        Key::Log,
+        Key::LogFormat,
+        Key::MaxConnections,
+        Key::ShutdownGraceSeconds,
+        Key::MaxPayload,
+        Key::MaxEndpoints,
+        Key::MaxInFlight,
+        Key::MaxInFlightPerEndpoint,
+        Key::MaxInFlightPerOrigin,
+        Key::MaxOpenBytes,
+        Key::MaxKeptBytes,
+        Key::MinFreeBytes,
+        Key::IdempotencyWindowSeconds,
+        Key::KeepDeliveredDays,
+        Key::KeepEndedDays,
+    ];
+
+    /// What the table says of it. The limits' defaults are those of `ringback::Config`.
+    pub(crate) fn entry(self) -> Entry {
+        use Kind::{List, Number, Secret, Switch, Text};
+        match self {
+            Key::Data => entry("data", Text, "FOLDER", Some("./ringback-data"), "Where everything is kept"),
+            Key::Listen => entry("listen", Text, "ADDRESS:PORT", Some("127.0.0.1:8071"), "Where the API answers"),
+            Key::Token => entry(
+                "token",
+                Secret,
+                "TOKEN",
+                None,
+                "The operator's token; without one, `operator.token` in the data folder holds it",
+            ),
+            Key::TokenFile => entry("token_file", Text, "FILE", None, "A file that holds the operator's token"),
+            Key::PublicUrl => entry("public_url", Text, "URL", None, "Where clients reach the API from outside"),
+            Key::AllowNetwork => entry(
+                "allow_network",
+                List,
+                "NETWORK",
+                None,
+                "A network that may be called although it is private, such as 10.0.0.0/8 or 10.0.0.0/8:8080",
+            ),
+            Key::AllowMetadata => entry(
+                "allow_metadata",
+                Switch,
+                "BOOL",
+                Some("false"),
+                "Whether allowed networks open a cloud's metadata addresses, too",
+            ),
+            Key::ExtraRoots => {
+                entry("extra_roots", Text, "FILE", None, "Certificates to trust beside Mozilla's, as PEM")
+            }
+            Key::Log => entry("log", Text, "FILTER", Some("info"), "What to log, such as debug or ringback=debug"),
+            Key::LogFormat => entry("log_format", Text, "FORMAT", Some("text"), "text or json"),
+            Key::MaxConnections => {
+                entry("max_connections", Number, "COUNT", Some("1024"), "The most connections to the API at once")
+            }
+            Key::ShutdownGraceSeconds => entry(
+                "shutdown_grace_seconds",
+                Number,
+                "SECONDS",
+                Some("30"),
+                "How long a stop waits for requests and deliveries that are on their way",
+            ),
+            Key::MaxPayload => entry("max_payload", Number, "BYTES", Some("1048576"), "The largest payload"),
+            Key::MaxEndpoints => {
+                entry("max_endpoints", Number, "COUNT", Some("1000"), "The most endpoints of an application")
+            }
+            Key::MaxInFlight => entry("max_in_flight", Number, "COUNT", Some("1024"), "The most deliveries at once"),
+            Key::MaxInFlightPerEndpoint => entry(
+                "max_in_flight_per_endpoint",
+                Number,
+                "COUNT",
+                Some("64"),
+                "The most deliveries at once to an endpoint that does not say otherwise",
+            ),
+            Key::MaxInFlightPerOrigin => entry(
+                "max_in_flight_per_origin",
+                Number,
+                "COUNT",
+                Some("256"),
+                "The most deliveries at once to one scheme, host and port",
+            ),
+            // A limit for each application, `max_open_bytes_per_application`, belongs here.
+            Key::MaxOpenBytes => entry(
+                "max_open_bytes",
+                Number,
+                "BYTES",
+                Some("8589934592"),
+                "Sends are refused while this much payload waits",
+            ),
+            Key::MaxKeptBytes => entry(
+                "max_kept_bytes",
+                Number,
+                "BYTES",
+                Some("68719476736"),
+                "Sends are refused while this much is kept",
+            ),
+            Key::MinFreeBytes => entry(
+                "min_free_bytes",
+                Number,
+                "BYTES",
+                Some("268435456"),
+                "Sends are refused while less is free on the disk",
+            ),
+            Key::IdempotencyWindowSeconds => entry(
+                "idempotency_window_seconds",
+                Number,
+                "SECONDS",
+                Some("86400"),
+                "How long an idempotency key is remembered",
+            ),
+            Key::KeepDeliveredDays => entry(
+                "keep_delivered_days",
+                Number,
+                "DAYS",
+                Some("30"),
+                "How long messages that were delivered everywhere are kept",
+            ),
+            Key::KeepEndedDays => entry(
+                "keep_ended_days",
+                Number,
+                "DAYS",
+                Some("90"),
+                "How long messages with a dead or canceled delivery are kept",
+            ),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// The environment's variable.
+    pub(crate) fn variable(self) -> String {
+        format!("RINGBACK_{}", self.name().to_ascii_uppercase())
+    }
+
+    /// The flag, without its dashes; `None` if it has none.
+    pub(crate) fn flag(self) -> Option<String> {
+        (self.entry().kind != Kind::Secret).then(|| self.name().replace('_', "-"))
+    }
+
+    /// The setting of this name.
+    pub(crate) fn named(name: &str) -> Option<Key> {
+        Key::ALL.into_iter().find(|key| key.name() == name)
+    }
+}
+
+/// What was probably meant by a word that is none of these.
+pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let allowed = (word.len() / 3).max(1);
+    let distances = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    distances.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be added, removed or changed to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, against) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *against);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_stands_once_in_the_list_of_all() {
+        let names: std::collections::BTreeSet<_> = Key::ALL.iter().map(|key| key.name()).collect();
+        assert_eq!(names.len(), Key::ALL.len());
+        assert_eq!(Key::named("max_payload"), Some(Key::MaxPayload));
+        assert_eq!(Key::MaxPayload.variable(), "RINGBACK_MAX_PAYLOAD");
+        assert_eq!(Key::MaxPayload.flag().as_deref(), Some("max-payload"));
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        assert_eq!(Key::Token.flag(), None);
+    }
+
+    #[test]
+    fn a_typo_finds_the_name_that_was_meant_and_nonsense_finds_none() {
+        let names = || Key::ALL.map(Key::name);
+        assert_eq!(nearest("max_paylod", names()), Some("max_payload"));
+        assert_eq!(nearest("lissten", names()), Some("listen"));
+        assert_eq!(nearest("max_inflight", names()), Some("max_in_flight"));
+        assert_eq!(nearest("databases_of_mine", names()), None);
+    }
+}
