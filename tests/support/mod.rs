@@ -1,6 +1,11 @@
 //! What several suites and the examples use.
 
+#[cfg(feature = "sidecar")]
+pub mod api;
+pub mod http;
 pub mod receiver;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 pub mod world;
 
 use std::path::Path;
@@ -45,4 +50,15 @@ pub async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("what was waited for has not come about");
+}
+
+/// An address on loopback where nothing listens. The port stays bound, so that nobody else is given it.
+#[allow(dead_code, reason = "not every suite needs it")]
+pub async fn closed_port() -> std::net::SocketAddr {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    // Bound and not listening: connections are refused. It is never let go.
+    std::mem::forget(socket);
+    address
 }

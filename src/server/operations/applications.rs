@@ -46,18 +46,22 @@ pub(crate) struct ApplicationIn {
 
 /// What is to change of an application: what is absent stays, `null` resets.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ApplicationPatch {
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     name: Patch<String>,
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     uid: Patch<String>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
     metadata: Patch<BTreeMap<String, String>>,
     #[schema(value_type = Option<u32>)]
+    #[serde(default)]
     throttle_rate: Patch<u32>,
     #[schema(value_type = Option<u32>)]
+    #[serde(default)]
     rate_limit: Patch<u32>,
 }
 

@@ -49,60 +49,78 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `headers`, `secret`),
 /// which stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointIn {
     /// Where requests go: https, at most 2,048 bytes.
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     url: Patch<String>,
     /// The platform's own name for it, unique in its application: works in place of the id in every path.
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     uid: Patch<String>,
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     description: Patch<String>,
     /// Whether it gets nothing.
     #[schema(value_type = Option<bool>)]
+    #[serde(default)]
     disabled: Patch<bool>,
     /// The event types it takes, exact or ending in `.*`. None: all.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
     event_types: Patch<Vec<String>>,
     /// The older name of `eventTypes`.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
     filter_types: Patch<Vec<String>>,
     /// The channels it listens to. None: all.
     #[schema(value_type = Option<Vec<String>>)]
+    #[serde(default)]
     channels: Patch<Vec<String>>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
     metadata: Patch<BTreeMap<String, String>>,
     /// Requests a second: kept and shown; it is not enforced yet.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
+    #[serde(default)]
     throttle_rate: Patch<u32>,
     /// The older name of `throttleRate`.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
+    #[serde(default)]
     rate_limit: Patch<u32>,
     /// The secret to sign with, in the profile's form. Default: one is made where the profile says so.
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     secret: Patch<Secret>,
     /// Headers that every request to it carries. Their values are never shown again.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default)]
     headers: Patch<BTreeMap<String, Secret>>,
     /// The vendor's way of sending: a profile's name, or a profile. Default: `svix`.
     #[schema(value_type = Option<Object>)]
+    #[serde(default)]
     profile: Patch<ProfileChoice>,
     /// `envelope`, `asGiven` or `superset`, in place of the profile's.
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     body: Patch<BodyMode>,
     /// The time limit of one attempt, in place of the profile's: 1 to 300,000 ms.
     #[schema(value_type = Option<u64>)]
+    #[serde(default)]
     timeout_ms: Patch<u64>,
     /// Over the profile's retry policy.
     #[schema(value_type = Option<Object>)]
+    #[serde(default)]
     retry: Patch<RetrySettings>,
     /// How many requests may be on their way to it at once: 1 to 1,024.
     #[schema(value_type = Option<u32>)]
+    #[serde(default)]
     max_in_flight: Patch<u32>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
+    #[serde(default)]
     version: Patch<u32>,
 }
 
@@ -148,7 +166,7 @@ struct EndpointSecretOut {
 
 /// A new secret.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointSecretRotateIn {
     /// Default: one is made.
     #[schema(value_type = Option<String>)]

@@ -26,22 +26,27 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// An event type to be made or changed. By PATCH, what is absent stays and `null` resets.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EventTypeIn {
     /// A dotted name; where the path has it, it may be left out.
     name: Option<String>,
     /// For people: at most 4 KiB.
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     description: Patch<String>,
     /// Whether lists leave it out.
     #[schema(value_type = Option<bool>)]
+    #[serde(default)]
     archived: Patch<bool>,
     #[schema(value_type = Option<bool>)]
+    #[serde(default)]
     deprecated: Patch<bool>,
     /// JSON Schemas by version; an example in the last one is what `send-example` sends.
     #[schema(value_type = Option<Object>)]
+    #[serde(default)]
     schemas: Patch<Value>,
     #[schema(value_type = Option<String>)]
+    #[serde(default)]
     feature_flag: Patch<String>,
 }
 
@@ -168,7 +173,8 @@ async fn create(
 #[utoipa::path(get, path = "/event-type/{event_type_name}", operation_id = "v1.event-type.get", tag = "Event Type",
     responses((status = 200, body = EventTypeOut)))]
 async fn get(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Result<Json<EventTypeOut>, Problem> {
-    Ok(Json(EventTypeOut::of(&api.ringback.event_type(&name)?, true)))
+    let found = api.ringback.event_type(&name)?;
+    Ok(Json(EventTypeOut::of(&found, true)))
 }
 
 /// Replace an event type, or create it
@@ -199,8 +205,9 @@ async fn patch(
 ) -> Result<Json<EventTypeOut>, Problem> {
     let _changes = api.changes().await;
     value.named(&name)?;
-    let old = as_new(&api.ringback.event_type(&name)?);
-    Ok(Json(EventTypeOut::of(&api.ringback.put_event_type(value.over(old)).await?.0, true)))
+    let old = api.ringback.event_type(&name)?;
+    let (put, _) = api.ringback.put_event_type(value.over(as_new(&old))).await?;
+    Ok(Json(EventTypeOut::of(&put, true)))
 }
 
 #[derive(Deserialize, IntoParams)]

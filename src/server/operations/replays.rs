@@ -72,7 +72,7 @@ struct BackgroundTaskOut {
 
 /// Which dead letters to replay.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReplayIn {
     /// Those to this endpoint. Default: all.
     endpoint_id: Option<String>,

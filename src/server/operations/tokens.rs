@@ -27,7 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// A token to be made.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AppPortalAccessIn {
     /// The application, to be made with the uid of the path if it is not there.
     application: Option<ApplicationIn>,

@@ -1,0 +1,21 @@
+//! The HTTP API as clients meet it: the real program, real sockets, the real store.
+
+#![allow(clippy::unwrap_used, reason = "all of it is a test")]
+
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/bad_input.rs"]
+mod bad_input;
+#[path = "api/document.rs"]
+mod document;
+#[path = "api/idempotency.rs"]
+mod idempotency;
+#[path = "api/log.rs"]
+mod log;
+#[path = "api/overload.rs"]
+mod overload;
+#[path = "api/replays.rs"]
+mod replays;
+#[path = "api/resources.rs"]
+mod resources;
+mod support;

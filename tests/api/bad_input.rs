@@ -1,0 +1,177 @@
+//! What cannot be taken is refused at once, in the API's own shape, and names the field.
+
+use serde_json::{Value, json};
+
+use crate::support::api::Api;
+
+#[tokio::test]
+async fn a_payload_over_the_limit_is_413_and_so_is_a_request_over_64_kib_more() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let message = |bytes: usize| {
+        let payload = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+        format!("{{\"eventType\":\"e\",\"payload\":{payload}}}").into_bytes()
+    };
+    let limit = 1 << 20;
+    api.http.ask("POST", "/app/acme/msg", &[], &message(limit)).await.is(202);
+    for bytes in [limit + 1, limit + 200 * 1024, limit * 8] {
+        let refused = api.http.ask("POST", "/app/acme/msg", &[], &message(bytes)).await.is(413);
+        assert_eq!(refused["code"], "payload_too_large");
+    }
+    assert_eq!(api.http.get("/app/acme/msg?with_content=false").await.is(200)["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_never_says_how_long_it_is_ends_at_the_limit() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let token = api.http.token.clone().unwrap();
+    let mut request = format!(
+        "POST /api/v1/app/acme/msg HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for _ in 0..40 {
+        request.extend_from_slice(format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16)).as_bytes());
+    }
+    api.http.raw(&request).await.is(413);
+}
+
+#[tokio::test]
+async fn a_head_over_16_kib_is_refused_and_the_server_goes_on() {
+    let api = Api::start().await;
+    let refused = api.http.ask("GET", "/app", &[("x-large", &"a".repeat(20 * 1024))], b"").await;
+    assert_eq!(refused.status, 431);
+    api.http.get("/app").await.is(200);
+}
+
+#[tokio::test]
+async fn every_wrong_member_is_named() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let messages = [
+        (json!({"payload": {}}), vec!["body", "eventType"]),
+        (json!({"eventType": "e"}), vec!["body", "payload"]),
+        (json!({"eventType": 7, "payload": {}}), vec!["body", "eventType"]),
+        (json!({"eventType": "e e", "payload": {}}), vec!["body", "eventType"]),
+        (json!({"eventType": "e", "payload": [1]}), vec!["body", "payload"]),
+        (json!({"eventType": "e", "payload": "text"}), vec!["body", "payload"]),
+        (json!({"eventType": "e", "payload": null}), vec!["body", "payload"]),
+        (json!({"eventType": "e", "payload": {}, "channels": "a"}), vec!["body", "channels"]),
+        (json!({"eventType": "e", "payload": {}, "channels": ["a b"]}), vec!["body", "channels"]),
+        (json!({"eventType": "e", "payload": {}, "eventId": ""}), vec!["body", "eventId"]),
+        (json!({"eventType": "e", "payload": {}, "occurredAt": "yesterday"}), vec!["body", "occurredAt"]),
+        (json!({"eventType": "e", "payload": {}, "orderingKey": "k"}), vec!["body", "orderingKey"]),
+        (json!({"eventType": "e", "payload": {}, "deliverAt": "2030-01-01T00:00:00Z"}), vec!["body", "deliverAt"]),
+        (json!({"eventType": "e", "payload": {}, "tags": ["a"]}), vec!["body", "tags"]),
+        (json!({"eventType": "e", "payload": {}, "payloadRetentionPeriod": 5}), vec!["body", "payloadRetentionPeriod"]),
+        (json!({"eventType": "e", "payload": {}, "evenId": "x"}), vec!["body", "evenId"]),
+    ];
+    for (body, loc) in messages {
+        api.http.post("/app/acme/msg", body).await.names(&loc);
+    }
+    let url = "https://a.example/";
+    let endpoints = [
+        (json!({}), vec!["body", "url"]),
+        (json!({"url": null}), vec!["body", "url"]),
+        (json!({"url": "not a url"}), vec!["body", "url"]),
+        (json!({"url": "https://127.0.0.1/"}), vec!["body", "url"]),
+        (json!({"url": "http://a.example/"}), vec!["body", "url"]),
+        (json!({"url": url, "profile": "nobody"}), vec!["body", "profile"]),
+        (json!({"url": url, "profile": {"name": "x", "singing": {}}}), vec!["body", "profile", "singing"]),
+        (json!({"url": url, "body": "wrapped"}), vec!["body", "body"]),
+        (json!({"url": url, "timeoutMs": 0}), vec!["body", "timeoutMs"]),
+        (json!({"url": url, "timeoutMs": "5s"}), vec!["body", "timeoutMs"]),
+        (json!({"url": url, "maxInFlight": 0}), vec!["body", "maxInFlight"]),
+        (json!({"url": url, "retry": {"delaysMs": [-1]}}), vec!["body", "retry", "delaysMs[0]"]),
+        (json!({"url": url, "throttleRate": 0}), vec!["body", "throttleRate"]),
+        (json!({"url": url, "throttleRate": 5, "rateLimit": 6}), vec!["body", "throttleRate"]),
+        (json!({"url": url, "secret": "whsec_short"}), vec!["body", "secret"]),
+        (json!({"url": url, "headers": {"svix-id": "x"}}), vec!["body", "headers"]),
+        (json!({"url": url, "eventTypes": ["a b"]}), vec!["body", "eventTypes"]),
+        (json!({"url": url, "disabled": "no"}), vec!["body", "disabled"]),
+        (json!({"url": url, "uid": "ep_x"}), vec!["body", "uid"]),
+        (json!({"url": url, "transformation": "x"}), vec!["body", "transformation"]),
+    ];
+    for (body, loc) in endpoints {
+        api.http.post("/app/acme/endpoint", body).await.names(&loc);
+    }
+    api.http.post("/app", json!({"name": ""})).await.names(&["body", "name"]);
+    api.http.post("/app", json!({"name": "x", "uid": "a b"})).await.names(&["body", "uid"]);
+    api.http.post("/event-type", json!({"description": "d"})).await.names(&["body", "name"]);
+}
+
+#[tokio::test]
+async fn every_wrong_parameter_is_named() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    for (path, name) in [
+        ("/app?limit=0", "limit"),
+        ("/app?limit=251", "limit"),
+        ("/app?limit=many", "limit"),
+        ("/app?order=up", "order"),
+        ("/app?limmit=3", "limmit"),
+        ("/app/acme/msg?iterator=garbage", "iterator"),
+        ("/app/acme/msg?before=noon", "before"),
+        ("/app/acme/attempt?status=9", "status"),
+        ("/app/acme/attempt?status_code_class=450", "status_code_class"),
+        ("/app/acme/attempt?status=2&status_code=500", "status"),
+    ] {
+        api.http.get(path).await.names(&["query", name]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_422_however_it_is_broken() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let deep = format!("{{\"eventType\":\"e\",\"payload\":{{}},\"channels\":{}", "[".repeat(100_000));
+    for body in
+        ["", "{", "null", "[]", "\"x\"", "{\"a\":1}{}", "{\"eventType\":\"e\",\"payload\":{}} x", "\u{0}", &deep]
+    {
+        let answered = api.http.ask("POST", "/app/acme/msg", &[], body.as_bytes()).await;
+        assert_eq!(answered.is(422)["detail"][0]["loc"][0], "body", "{body:.40}");
+    }
+    let invalid_utf8 = b"{\"eventType\":\"e\",\"payload\":{\"a\":\"\xff\"}}";
+    api.http.ask("POST", "/app/acme/msg", &[], invalid_utf8).await.is(422);
+    assert_eq!(api.http.get("/app/acme/msg").await.is(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_payload_s_bytes_reach_the_receiver_as_they_stood_in_the_request() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let receiver = api.endpoint("acme", json!({})).await;
+    let payload = "{ \"n\": 3.0,\t\"big\":12345678901234567890123, \"e\":\"\\u00e9é\", \"n\": 1e2 }";
+    let body = format!("{{\"payload\": {payload} , \"eventType\":\"e\"}}");
+    api.http.ask("POST", "/app/acme/msg", &[], body.as_bytes()).await.is(202);
+    let received = receiver.expect(1).await;
+    assert_eq!(String::from_utf8(received[0].body.clone()).unwrap(), payload);
+
+    let own = json!({"eventType": "e", "payload": {}, "transformationsParams": {"rawPayload": "{\"a\" : 1.0}"}});
+    api.http.post("/app/acme/msg", own).await.is(202);
+    assert_eq!(receiver.expect(2).await[1].body, b"{\"a\" : 1.0}");
+    let both = json!({"eventType": "e", "payload": {"a": 1}, "transformationsParams": {"rawPayload": "{}"}});
+    api.http.post("/app/acme/msg", both).await.names(&["body", "payload"]);
+}
+
+#[tokio::test]
+async fn unknown_ids_are_404_and_say_of_what() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
+    for (path, what) in [
+        (format!("/app/{}", id("app")), "application"),
+        ("/app/nobody".to_owned(), "application"),
+        (format!("/app/acme/endpoint/{}", id("ep")), "endpoint"),
+        (format!("/app/acme/msg/{}", id("msg")), "message"),
+        ("/app/acme/msg/no_such_event".to_owned(), "message"),
+        (format!("/app/acme/attempt/msg/{}", id("msg")), "message"),
+        (format!("/app/acme/replay/{}", id("job")), "replay job"),
+        ("/event-type/nothing".to_owned(), "event type"),
+    ] {
+        let answer: Value = api.http.get(&path).await.is(404);
+        assert_eq!(answer["code"], "not_found", "{path}");
+        assert!(answer["detail"].as_str().unwrap().contains(what), "{path}: {answer}");
+    }
+}
