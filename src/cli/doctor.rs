@@ -57,9 +57,10 @@ pub(super) async fn run(session: &Session) -> Result<Exit, Problem> {
     out.field("version", &report.version)?;
     for (name, value) in &report.store {
         let text = match value {
+            Value::Null => continue,
             Value::Array(texts) if texts.is_empty() => continue,
             Value::String(text) => text.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
         };
         out.field(&format!("store {name}"), &text)?;
     }

@@ -48,12 +48,14 @@ pub(super) async fn run(session: &Session, named: &Named, event_type: Option<Str
     }
 }
 
-/// The event type that the endpoint's profile has an example of, and that the endpoint wants if it can be had.
+/// The first event type that the endpoint wants and its profile has an example of; if it wants all, the profile's first.
 fn default_type(endpoint: &Endpoint) -> String {
-    let known = ringback::example_event_types(endpoint.profile_name());
+    let profile = endpoint.profile_name();
     let wanted = endpoint.event_types.as_deref().unwrap_or_default();
-    let both = known.iter().find(|known| wanted.iter().any(|wanted| wanted == *known));
-    both.or(known.first()).map_or_else(|| "example.event".to_owned(), |name| (*name).to_owned())
+    if let Some(both) = wanted.iter().find(|wanted| ringback::example(profile, wanted).is_some()) {
+        return both.clone();
+    }
+    ringback::example_event_types(profile).first().copied().unwrap_or("example.event").to_owned()
 }
 
 async fn first_attempt(session: &Session, named: &Named, message: &str) -> Result<Record<Attempt>, Problem> {
