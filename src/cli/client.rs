@@ -128,10 +128,9 @@ impl Client {
         &self,
         path: &[&str],
         query: &Query,
-        body: Vec<u8>,
+        body: bytes::Bytes,
         key: Option<&str>,
     ) -> Result<T, Refusal> {
-        let body = bytes::Bytes::from(body);
         let mut answer = self.call(Method::POST, path, query, Some(body.clone()), key).await;
         if key.is_some() && matches!(answer, Err(Refusal::NoConnection(_))) {
             answer = self.call(Method::POST, path, query, Some(body), key).await;

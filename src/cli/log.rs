@@ -10,6 +10,7 @@ use ringback::Timestamp;
 
 use super::client::Query;
 use super::exit::{Exit, Problem};
+use super::interrupt::Interrupt;
 use super::records::{Attempt, Page, Record, list};
 use super::style::Style;
 use super::table::Table;
@@ -217,21 +218,22 @@ async fn follow(session: &Session, options: &Options) -> Result<Exit, Problem> {
         follower.remember(&attempt.value);
         follower.show(attempt)?;
     }
-    loop {
-        let (pause, looked) = (EVERY, follower.timed_look().await?);
-        // A log in which much happens is looked at less often than it takes to read it.
-        tokio::select! {
-            () = tokio::time::sleep(pause.max(looked * 4)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
-        }
+    let mut interrupt = Interrupt::listen()?;
+    tokio::select! {
+        ended = follower.go_on() => ended,
+        () = interrupt.came() => Ok(Exit::Done),
     }
 }
 
 impl Follower<'_> {
-    async fn timed_look(&mut self) -> Result<Duration, Problem> {
-        let before = times::now();
-        self.look(true).await?;
-        Ok(times::now().since(before))
+    async fn go_on(&mut self) -> Result<Exit, Problem> {
+        loop {
+            let before = times::now();
+            self.look(true).await?;
+            // A log in which much happens is read less often than it takes to read it.
+            let took = times::now().since(before);
+            tokio::time::sleep(EVERY.max(took * 4)).await;
+        }
     }
 
     /// Reads from a while back, in the order of their times.

@@ -14,6 +14,7 @@ mod endpoint;
 mod escape;
 mod event_type;
 mod exit;
+mod interrupt;
 mod json_text;
 mod listen;
 mod log;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Problem};
+use super::interrupt::Interrupt;
 use super::out::confirm;
 use super::records::{Record, ReplayJob, list};
 use super::table::Table;
@@ -117,7 +118,7 @@ async fn start(
     let job: Record<ReplayJob> = api.post(&["app", app, "replay"], &Vec::new(), &body).await?;
     if let Some(why) = session.not_delivering().await {
         show(session, &job)?;
-        out.note(&format!("the job is stored; {why}"));
+        out.note(&format!("the job is stored, and does nothing yet: {why}"));
         return Ok(Exit::Done);
     }
     watch(session, app, job).await
@@ -129,20 +130,17 @@ fn letters(count: u64) -> &'static str {
 
 /// Shows a job's progress until it has ended. Giving up on it does not stop it.
 async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Result<Exit, Problem> {
-    let Session { api, out, .. } = session;
+    let out = &session.out;
     let id = job.value.id.clone();
-    let bar = match out.json() {
-        true => ProgressBar::hidden(),
-        false => ProgressBar::with_draw_target(Some(job.value.total), ProgressDrawTarget::stderr_with_hz(5)),
-    };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left");
-    bar.set_style(style.expect("the template names what a bar has"));
+    let bar = progress_bar(session, job.value.total);
+    let mut interrupt = Interrupt::listen()?;
+    out.note(&format!("the job {id} attempts them again; Ctrl-C leaves it running"));
     while job.value.status == "running" {
         bar.set_length(job.value.total);
         bar.set_position(job.value.replayed + job.value.skipped);
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            _ = tokio::signal::ctrl_c() => {
+        job = tokio::select! {
+            job = later(session, app, &id) => job?,
+            () = interrupt.came() => {
                 bar.abandon();
                 out.note(&format!(
                     "the job goes on without you. How it stands: ringback replay status {app} {id}\n\
@@ -150,12 +148,27 @@ async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Resu
                 ));
                 return Ok(Exit::Done);
             }
-        }
-        job = api.get(&["app", app, "replay", &id], &Vec::new()).await?;
+        };
     }
     bar.finish_and_clear();
     show(session, &job)?;
     Ok(if job.value.status == "finished" { Exit::Done } else { Exit::Failed })
+}
+
+/// How a job stands a moment later.
+async fn later(session: &Session, app: &str, id: &str) -> Result<Record<ReplayJob>, Problem> {
+    tokio::time::sleep(EVERY).await;
+    session.api.get(&["app", app, "replay", id], &Vec::new()).await
+}
+
+/// A bar on the standard error, if that is a terminal.
+fn progress_bar(session: &Session, total: u64) -> ProgressBar {
+    if session.out.json() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left");
+    bar.with_style(style.expect("the template names what a bar has"))
 }
 
 fn show(session: &Session, job: &Record<ReplayJob>) -> Result<(), Problem> {

@@ -160,7 +160,7 @@ fn show_attempt(out: &Out, attempt: &Attempt) -> Result<(), Problem> {
     }
 }
 
-/// Attempts a delivery again, or for the first time at an endpoint that never got it
+/// Attempts a delivery again: in a new round if it had ended, at once if it waits
 #[derive(Debug, clap::Args)]
 pub(super) struct Resend {
     #[command(flatten)]
@@ -182,7 +182,7 @@ pub(super) async fn resend(session: &Session, options: Resend) -> Result<Exit, P
         session.out.raw(&answer)?;
     }
     match session.not_delivering().await {
-        Some(why) => session.out.note(&format!("{message} is to be attempted again; {why}")),
+        Some(why) => session.out.note(&format!("{message} is to be attempted again, but not yet: {why}")),
         None => session.out.note(&format!("{message} is attempted again: ringback show {app} {message}")),
     }
     Ok(Exit::Done)

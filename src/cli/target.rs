@@ -135,7 +135,7 @@ impl Session {
         self.offline
     }
 
-    /// Why something that was stored is not delivered now; `None` if it is.
+    /// Why nothing is delivered now; `None` if it is.
     pub(super) async fn not_delivering(&self) -> Option<&'static str> {
         #[derive(Deserialize)]
         struct Health {
@@ -143,7 +143,7 @@ impl Session {
             delivering: Option<bool>,
         }
         if self.offline {
-            return Some("no server runs on this folder: it is delivered when `ringback serve` runs");
+            return Some("no server runs on this folder: start `ringback serve`");
         }
         // Whether it delivers is a remark: what was asked for has been done.
         let health = self.api.get::<Health>(&["health"], &Vec::new()).await;

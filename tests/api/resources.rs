@@ -16,7 +16,10 @@ async fn an_application_is_made_found_changed_replaced_and_deleted() {
     assert_eq!(api.http.get(&format!("/app/{}/", made["id"].as_str().unwrap())).await.is(200), made);
 
     let changed = api.http.patch("/app/acme", json!({"metadata": null, "name": "Acme Ltd"})).await.is(200);
-    assert_eq!((&changed["name"], &changed["metadata"], &changed["throttleRate"]), (&json!("Acme Ltd"), &json!({}), &json!(7)));
+    assert_eq!(
+        (&changed["name"], &changed["metadata"], &changed["throttleRate"]),
+        (&json!("Acme Ltd"), &json!({}), &json!(7))
+    );
     assert_eq!(changed["createdAt"], made["createdAt"]);
     let replaced = api.http.put("/app/acme", json!({"name": "Acme", "uid": "acme"})).await.is(200);
     assert_eq!((&replaced["id"], &replaced["throttleRate"]), (&made["id"], &Value::Null));
@@ -106,11 +109,15 @@ async fn put_replaces_what_clients_know_and_keeps_what_only_this_server_has() {
 async fn patch_changes_what_it_names_and_null_resets() {
     let api = Api::start().await;
     api.application("acme").await;
-    let body = json!({"url": "https://a.example/", "uid": "main", "timeoutMs": 900, "channels": ["c"], "description": "d"});
+    let body =
+        json!({"url": "https://a.example/", "uid": "main", "timeoutMs": 900, "channels": ["c"], "description": "d"});
     api.http.post("/app/acme/endpoint", body).await.is(201);
     let change = json!({"timeoutMs": null, "channels": null, "disabled": true});
     let patched = api.http.patch("/app/acme/endpoint/main", change).await.is(200);
-    assert_eq!((&patched["timeoutMs"], &patched["channels"], &patched["disabled"]), (&Value::Null, &Value::Null, &json!(true)));
+    assert_eq!(
+        (&patched["timeoutMs"], &patched["channels"], &patched["disabled"]),
+        (&Value::Null, &Value::Null, &json!(true))
+    );
     assert_eq!((&patched["description"], &patched["url"]), (&json!("d"), &json!("https://a.example/")));
     let patched = api.http.patch("/app/acme/endpoint/main", json!({"disabled": false})).await.is(200);
     assert_eq!(patched["disabled"], false);
@@ -131,7 +138,10 @@ async fn headers_are_set_added_and_removed_and_never_shown() {
     api.http.patch(path, json!({"headers": {}, "deleteHeaders": ["X-C"]})).await.is(204);
     api.send("acme", json!({})).await;
     let received = receiver.expect(1).await;
-    assert_eq!((received[0].header("x-a"), received[0].header("x-b"), received[0].header("x-c")), (Some("1"), None, None));
+    assert_eq!(
+        (received[0].header("x-a"), received[0].header("x-b"), received[0].header("x-c")),
+        (Some("1"), None, None)
+    );
     api.http.patch(path, json!({"headers": {"content-length": "1"}})).await.names(&["body", "headers"]);
 }
 
@@ -147,7 +157,10 @@ async fn a_rotated_secret_signs_beside_the_old_one() {
     api.send("acme", json!({})).await;
     let received = receiver.expect(1).await;
     assert_eq!(received[0].header("svix-signature").unwrap().split(' ').count(), 2);
-    api.http.post("/app/acme/endpoint/main/secret/rotate", json!({"gracePeriodSeconds": 604_801})).await.names(&["body", "gracePeriodSeconds"]);
+    api.http
+        .post("/app/acme/endpoint/main/secret/rotate", json!({"gracePeriodSeconds": 604_801}))
+        .await
+        .names(&["body", "gracePeriodSeconds"]);
     api.http.post("/app/acme/endpoint/main/secret/rotate", json!({"key": "whsec_x"})).await.names(&["body", "key"]);
 }
 
@@ -204,7 +217,10 @@ async fn event_types_are_registered_archived_and_removed() {
     api.http.delete("/event-type/call.placed").await.is(204);
     api.restart().await;
     let archived = api.http.get("/event-type/call.placed").await.is(200);
-    assert_eq!((&archived["archived"], &archived["deprecated"], &archived["schemas"]), (&json!(true), &json!(true), &json!({"1": {}})));
+    assert_eq!(
+        (&archived["archived"], &archived["deprecated"], &archived["schemas"]),
+        (&json!(true), &json!(true), &json!({"1": {}}))
+    );
     assert_eq!(names(&api.http.get("/event-type").await.is(200)).len(), 3);
     assert_eq!(names(&api.http.get("/event-type?include_archived=true").await.is(200)).len(), 4);
     api.http.delete("/event-type/call.placed?expunge=true").await.is(204);

@@ -134,7 +134,8 @@ fn parse(answer: &[u8]) -> Answered {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
-    let chunked = headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
+    let chunked =
+        headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("transfer-encoding") && value == "chunked");
     let body = &answer[end + 4..];
     Answered { status, headers, body: if chunked { dechunk(body) } else { body.to_vec() } }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::Named;
 use crate::cli::escape::escaped;
@@ -25,7 +26,7 @@ const ANSWER: usize = 400;
 pub(super) async fn run(session: &Session, named: &Named, event_type: Option<String>) -> Result<Exit, Problem> {
     let Session { api, out, .. } = session;
     if let Some(why) = session.not_delivering().await {
-        return Err(Problem::failed(format!("a test needs deliveries: {why}")));
+        return Err(Problem::failed(format!("nothing is delivered, so nothing can be tested: {why}")));
     }
     let endpoint: Record<Endpoint> = api.get(&named.path(), &Vec::new()).await?;
     let event_type = match event_type {
@@ -36,8 +37,7 @@ pub(super) async fn run(session: &Session, named: &Named, event_type: Option<Str
     let message: Record<Message> = api.post(&path, &Vec::new(), &json!({ "eventType": event_type })).await?;
     let id = &message.value.id;
     out.note(&format!("{event_type} goes to {} as {id}", endpoint.value.url));
-    // The endpoint's own limit, if it is known here; a profile's may be anything up to the longest.
-    let limit = endpoint.value.timeout_ms.map_or(LONGEST, Duration::from_millis).min(LONGEST);
+    let limit = time_limit(session, &endpoint.value).await;
     match tokio::time::timeout(limit + PATIENCE, first_attempt(session, named, id)).await {
         Ok(attempt) => show(session, &attempt?),
         Err(_) => Err(Problem::failed(format!(
@@ -56,6 +56,24 @@ fn default_type(endpoint: &Endpoint) -> String {
         return both.clone();
     }
     ringback::example_event_types(profile).first().copied().unwrap_or("example.event").to_owned()
+}
+
+/// How long an attempt may take: the endpoint's own limit, or its profile's.
+async fn time_limit(session: &Session, endpoint: &Endpoint) -> Duration {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Limit {
+        timeout_ms: u64,
+    }
+    let ms = match (endpoint.timeout_ms, &endpoint.profile) {
+        (Some(ms), _) => Some(ms),
+        (None, Value::String(name)) => {
+            let profile = session.api.get::<Limit>(&["profile", name], &Vec::new()).await;
+            profile.ok().map(|profile| profile.timeout_ms)
+        }
+        (None, profile) => profile["timeoutMs"].as_u64(),
+    };
+    ms.map_or(LONGEST, Duration::from_millis).min(LONGEST)
 }
 
 async fn first_attempt(session: &Session, named: &Named, message: &str) -> Result<Record<Attempt>, Problem> {

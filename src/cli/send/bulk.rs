@@ -3,10 +3,12 @@
 //! Invariants: a line's refusal costs no other line anything; a line's key is made of its number and its bytes, so a second
 //! run stores nothing twice; no more lines are in memory than are under way.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
@@ -30,6 +32,8 @@ pub(super) struct Run<'a> {
     pub(super) app: &'a str,
     pub(super) run_id: &'a str,
     pub(super) in_flight: usize,
+    /// Whether it was said that the server is busy.
+    pub(super) told: &'a Cell<bool>,
 }
 
 /// What the answer to a send says.
@@ -93,6 +97,7 @@ pub(super) async fn send(session: &Session, run: Run<'_>, file: &Path) -> Result
 
 /// Sends a line, as often as the server asks for patience.
 async fn one(session: &Session, run: Run<'_>, number: u64, line: Vec<u8>) -> Ended {
+    let line = Bytes::from(line);
     let key = key(run.run_id, number, &line);
     // What is no JSON object is refused here: the server could not even say which member is wrong.
     let checked = serde_json::from_slice::<std::collections::BTreeMap<String, &RawValue>>(&line).map(|_| ());
@@ -105,7 +110,10 @@ async fn one(session: &Session, run: Run<'_>, number: u64, line: Vec<u8>) -> End
     loop {
         let sent = session.api.post_bytes::<Record<Stored>>(&path, &query, line.clone(), Some(&key)).await;
         match sent {
-            Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), .. }) => {
+            Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), text }) => {
+                if !run.told.replace(true) {
+                    session.out.note(&format!("the server takes no more for now, and is waited for: {text}"));
+                }
                 tokio::time::sleep(wait.clamp(Duration::from_millis(100), MOST_PATIENT)).await;
             }
             ended => return Ended { number, result: ended.map(|record| record.value) },
@@ -177,7 +185,7 @@ async fn conclude(session: &Session, counts: &Counts, lines: u64) -> Result<Exit
         session.out.line(&text)?
     }
     if let Some(why) = session.not_delivering().await.filter(|_| *stored > 0) {
-        session.out.note(&format!("they are stored; {why}"));
+        session.out.note(&format!("they are stored, and not delivered yet: {why}"));
     }
     Ok(if *refused == 0 { Exit::Done } else { Exit::Failed })
 }

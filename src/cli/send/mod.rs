@@ -3,6 +3,7 @@
 mod bulk;
 mod lines;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -73,7 +74,8 @@ struct MessageIn<'a> {
 pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Problem> {
     match (&options.ndjson, &options.event_type) {
         (Some(file), _) => {
-            let run = bulk::Run { app: &options.app, run_id: &options.run_id, in_flight: options.in_flight.into() };
+            let (told, in_flight) = (Cell::new(false), options.in_flight.into());
+            let run = bulk::Run { app: &options.app, run_id: &options.run_id, in_flight, told: &told };
             bulk::send(session, run, file).await
         }
         (None, Some(event_type)) => one(session, &options, event_type).await,
@@ -93,7 +95,7 @@ async fn one(session: &Session, options: &Options, event_type: &str) -> Result<E
     let body = serde_json::to_vec(&message).map_err(|error| Problem::failed(error.to_string()))?;
     let path = ["app", &options.app, "msg"];
     let query = vec![("with_content", "false".to_owned())];
-    let sent: Record<Message> = api.post_bytes(&path, &query, body, options.idempotency_key.as_deref()).await?;
+    let sent: Record<Message> = api.post_bytes(&path, &query, body.into(), options.idempotency_key.as_deref()).await?;
     if out.json() {
         out.raw(&sent.raw)?;
     } else {
@@ -102,7 +104,7 @@ async fn one(session: &Session, options: &Options, event_type: &str) -> Result<E
     }
     let routed = sent.value.routing["to"].as_array().is_some_and(|to| !to.is_empty());
     if let Some(why) = session.not_delivering().await.filter(|_| routed) {
-        out.note(&format!("it is stored; {why}"));
+        out.note(&format!("it is stored, and not delivered yet: {why}"));
     }
     Ok(Exit::Done)
 }
