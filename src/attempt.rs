@@ -95,6 +95,8 @@ pub struct Response {
     pub body: Bytes,
     /// Whether the body had more than is kept, or was not read to its end.
     pub truncated: bool,
+    /// Whether the body was erased on request. It is then empty.
+    pub expunged: bool,
 }
 
 fn lossy<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -167,6 +169,7 @@ pub fn hint(outcome: Outcome) -> Option<&'static str> {
             Failure::Lost => "the attempt's end was not recorded; the receiver may have got it",
             Failure::Panicked => "the sender failed in this attempt; its log has the details",
             Failure::Damaged => "the stored message is damaged and was set aside",
+            Failure::Expunged => "the message's payload was erased on request: there is nothing to send",
         },
     })
 }

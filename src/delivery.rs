@@ -127,6 +127,8 @@ pub enum DeadReason {
     Unsendable,
     /// The stored message is damaged.
     Damaged,
+    /// The message's payload was erased on request.
+    Expunged,
 }
 
 /// Why a delivery was canceled.
@@ -139,6 +141,8 @@ pub enum CancelReason {
     EndpointDeleted,
     /// The platform or an operator asked for it.
     Requested,
+    /// Its message's payload was erased on request.
+    Expunged,
 }
 
 /// What has been tried for a delivery.
@@ -258,6 +262,8 @@ pub enum Failure {
     Panicked,
     /// The stored message is damaged.
     Damaged,
+    /// The message's payload was erased on request.
+    Expunged,
 }
 
 impl Failure {
@@ -277,6 +283,7 @@ impl Failure {
             Failure::Lost => "lost",
             Failure::Panicked => "panicked",
             Failure::Damaged => "damaged",
+            Failure::Expunged => "expunged",
         }
     }
 }
@@ -315,6 +322,7 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
             Failure::Blocked => Verdict::Final(DeadReason::Blocked),
             Failure::Unsendable => Verdict::Final(DeadReason::Unsendable),
             Failure::Damaged => Verdict::Final(DeadReason::Damaged),
+            Failure::Expunged => Verdict::Final(DeadReason::Expunged),
         },
     }
 }
@@ -413,6 +421,7 @@ mod tests {
             (Outcome::Failed(Failure::Blocked), "dead: Blocked", "dead: Blocked"),
             (Outcome::Failed(Failure::Unsendable), "dead: Unsendable", "dead: Unsendable"),
             (Outcome::Failed(Failure::Damaged), "dead: Damaged", "dead: Damaged"),
+            (Outcome::Failed(Failure::Expunged), "dead: Expunged", "dead: Expunged"),
         ];
         for (outcome, levers, subverse) in table {
             assert_eq!(word(after_tries(&profile("levers"), 1, outcome)), levers, "levers, {outcome:?}");

@@ -11,7 +11,7 @@ pub enum Error {
     /// A field's value cannot be taken: correct it.
     #[error("{0}")]
     Invalid(#[from] Invalid),
-    /// There is no such application, endpoint, message, delivery or job, or it belongs to another application.
+    /// There is no such application, endpoint, message, delivery, attempt or job, or it belongs to another application.
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The `uid` belongs to another application or endpoint: choose another.
@@ -26,12 +26,17 @@ pub enum Error {
     /// The idempotency key was used before with another content: use a new key for another message.
     #[error("the idempotency key was used before with another content")]
     IdempotencyConflict,
-    /// The delivery is being attempted right now, or the record was changed at the same time: try again.
+    /// The delivery is being attempted right now, or the record was changed at the same time: try again. Or something
+    /// stands in the way that the text names.
     #[error("{0}")]
     Conflict(&'static str),
-    /// There is no room for more: try again later. Nothing was accepted.
+    /// The store has no room for more: try again later. Nothing was accepted.
     #[error("overloaded: {0}")]
     Overloaded(String),
+    /// The application has too much waiting to be delivered: send this message again once some of it has ended. Other
+    /// messages, of this application or another one, may be accepted. Nothing of this one was.
+    #[error("overloaded: {0}")]
+    ApplicationOverloaded(String),
     /// The store cannot be opened, or cannot write now. Nothing was acknowledged; what was being written may or may not
     /// be there once it works again. It goes on by itself when it can write.
     #[error(transparent)]

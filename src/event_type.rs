@@ -72,11 +72,16 @@ impl NewEventType {
         NewEventType { name: name.into(), ..Default::default() }
     }
 
-    /// Checks everything, and gives the schemas' text.
+    /// Checks everything that registering it checks, but whether there is room.
     ///
     /// # Errors
     /// The first field that is out of its range.
-    pub(crate) fn validate(&self) -> Result<String, Invalid> {
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.checked().map(drop)
+    }
+
+    /// Checks everything, and gives the schemas' text.
+    pub(crate) fn checked(&self) -> Result<String, Invalid> {
         validate_event_type("name", &self.name)?;
         if self.description.len() > MAX_DESCRIPTION {
             return Err(Invalid::new("description", "has at most 4 KiB"));
@@ -158,7 +163,7 @@ mod tests {
             assert_eq!(new.validate().unwrap_err().field(), field);
         }
         let most = NewEventType { schemas: Some(long(MAX_SCHEMAS)), feature_flag: Some("_beta".into()), ..base() };
-        assert_eq!(most.validate().unwrap().len(), MAX_SCHEMAS);
+        assert_eq!(most.checked().unwrap().len(), MAX_SCHEMAS);
     }
 
     #[test]

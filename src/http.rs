@@ -85,7 +85,7 @@ impl HttpTransport {
         let (body, truncated) = read_body(answer, deadline.min(head_at + BODY_TIME)).await;
         Reply {
             outcome,
-            response: Some(Response { status, headers, body, truncated }),
+            response: Some(Response { status, headers, body, truncated, expunged: false }),
             timing: Timing { head_us: Some(micros(head_at - start)), total_us: micros(start.elapsed()) },
         }
     }

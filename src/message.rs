@@ -1,6 +1,7 @@
 //! Messages: what happened, as the platform told it.
 //!
-//! Invariants: a [`Message`] that exists is a valid one; its payload's bytes, its id and its time never change.
+//! Invariants: a [`Message`] that exists is a valid one; its payload's bytes, its id and its time never change (but
+//! the payload can be expunged).
 
 use std::borrow::Cow;
 
@@ -131,6 +132,8 @@ pub struct Message {
     pub test: bool,
     /// Where it goes.
     pub routing: Routing,
+    /// Whether its payload was erased on request. The payload is then empty, and nothing more is sent of it.
+    pub expunged: bool,
 }
 
 /// JSON stands in JSON output as it is; other bytes as a text, with what is not UTF-8 replaced.

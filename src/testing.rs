@@ -31,6 +31,7 @@ pub fn message(
         accepted_at,
         test: false,
         routing,
+        expunged: false,
     }
 }
 

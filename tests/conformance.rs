@@ -19,6 +19,8 @@ mod claim;
 mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
+#[path = "conformance/expunge.rs"]
+mod expunge;
 #[path = "conformance/life.rs"]
 mod life;
 #[path = "conformance/model.rs"]
@@ -31,6 +33,8 @@ mod record;
 mod replay;
 #[path = "conformance/retention.rs"]
 mod retention;
+#[path = "conformance/room.rs"]
+mod room;
 #[path = "conformance/settle.rs"]
 mod settle;
 
@@ -74,6 +78,12 @@ macro_rules! conformance {
                 applications_share_neither_event_ids_nor_idempotency_keys
                 concurrent_sends_are_all_stored
             }
+            room {
+                a_message_beyond_its_application_s_room_is_refused_alone
+                what_ends_makes_room_again
+                replays_are_taken_up_beyond_the_room
+                what_adds_nothing_has_room_and_other_reasons_come_first
+            }
             claim {
                 nothing_is_claimed_before_it_is_due
                 a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing
@@ -116,6 +126,16 @@ macro_rules! conformance {
                 an_attempt_in_flight_is_not_canceled
                 what_has_ended_is_not_canceled
                 a_closed_lane_can_be_canceled
+            }
+            expunge {
+                an_expunged_payload_is_gone_and_all_else_of_the_message_stays
+                only_what_is_there_is_expunged
+                what_waits_is_claimed_without_the_payload
+                the_counts_stay_as_the_message_was_sent
+                an_expunged_response_has_no_body_and_the_attempt_stays
+                an_attempt_is_found_by_its_id
+                what_is_of_an_expunged_message_is_not_replayed
+                a_message_is_expunged_while_others_are_sent
             }
             retention {
                 retention_keeps_what_has_not_ended

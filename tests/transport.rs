@@ -198,7 +198,7 @@ async fn the_answer_is_kept_as_it_came() {
     let response = post(format!("http://{address}/")).await.response.unwrap();
     let headers = [("x-trace", "7"), ("x-trace", "8"), ("content-length", "4")];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    assert_eq!(response, Response { status: 200, headers, body: "pong".into(), truncated: false });
+    assert_eq!(response, Response { status: 200, headers, body: "pong".into(), truncated: false, expunged: false });
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ impl Subject {
             headers: headers.map(owned).into(),
             body: br#"{"received":true}"#.as_slice().into(),
             truncated: false,
+            expunged: false,
         });
         Settlement { lease, attempt: Some(attempt), state: State::Delivered { at: self.clock.now() } }
     }

@@ -94,6 +94,9 @@ async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination) -> Opti
             }
         }
     };
+    if message.expunged {
+        return Some(Tried::with(Outcome::Failed(Failure::Expunged), message.test));
+    }
     match request(destination, &message, parts.clock.now(), parts.clock.wall()) {
         Ok(Ready { request, headers }) => {
             let reply = parts.transport.post(request).await;

@@ -33,7 +33,9 @@ impl Ringback {
             batch.push(self.uid_put(records::application_uid_key(uid), &application.id.to_bytes()));
         }
         if !self.inner.store.put(batch).await? {
-            return Err(Error::UidTaken(application.uid.unwrap_or_default()));
+            let uid = application.uid.unwrap_or_default();
+            self.reread_owner(&uid).await?;
+            return Err(Error::UidTaken(uid));
         }
         self.inner.directory.show(Tenant {
             application: application.clone(),
@@ -97,12 +99,14 @@ impl Ringback {
             if let Some(uid) = &changed.uid {
                 let key = records::application_uid_key(uid);
                 if self.inner.store.get(key.clone()).await?.is_some() {
+                    self.reread_owner(uid).await?;
                     return Err(Error::UidTaken(uid.clone()));
                 }
                 batch.push(self.uid_put(key, &id.to_bytes()));
             }
         }
         if !self.inner.store.put(batch).await? {
+            self.reread(id).await?;
             return Err(Error::Conflict("the application was changed at the same time; try again"));
         }
         let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
@@ -133,10 +137,30 @@ impl Ringback {
             batch.push(Put { key: records::application_uid_key(uid), expected: 1, active: true, value: None });
         }
         if !self.inner.store.put(batch).await? {
+            self.reread(id).await?;
             return Err(Error::Conflict("the application was changed at the same time; try again"));
         }
         self.inner.directory.forget(id);
         Ok(())
+    }
+
+    /// Shows an application as the store has it: a call that was dropped before it returned may have changed it.
+    async fn reread(&self, id: ApplicationId) -> Result<(), Error> {
+        let Some(record) = self.inner.store.get(records::application_key(id)).await? else { return Ok(()) };
+        match records::application_from(id, &record.value) {
+            Some(application) if record.active => self.read_tenant(application, record.version).await?,
+            Some(_) => self.inner.directory.forget(id),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn reread_owner(&self, uid: &str) -> Result<(), Error> {
+        let owner = self.inner.store.get(records::application_uid_key(uid)).await?;
+        match owner.and_then(|record| record.value.as_ref().try_into().ok()) {
+            Some(id) => self.reread(ApplicationId::from_bytes(id)).await,
+            None => Ok(()),
+        }
     }
 
     /// The time of a change: later than that of the change before it, so that no two have the same.
@@ -254,6 +278,29 @@ mod tests {
         assert_eq!((first.name.as_str(), first.throttle_rate), ("B", Some(100)));
         let last = ringback.update_application(read.id, NewApplication::named("D")).await.unwrap();
         assert!(read.updated_at < first.updated_at && first.updated_at < last.updated_at, "the clock stood");
+    }
+
+    #[tokio::test]
+    async fn what_a_dropped_call_left_behind_is_found_by_the_next_one() {
+        let fixture = Fixture::new();
+        // What another handle does is what a dropped call leaves: it is stored, and not shown.
+        let (late, other) = (fixture.open().await, fixture.open().await);
+        let new = || NewApplication::named("A").uid("a");
+        let made = other.create_application(new()).await.unwrap();
+        assert_eq!(late.create_application(new()).await, Err(Error::UidTaken("a".into())));
+        assert_eq!(late.application_by_uid("a"), Ok(made.clone()));
+
+        let changed = other.update_application(made.id, NewApplication::named("B").uid("b")).await.unwrap();
+        assert!(matches!(late.update_application(made.id, new()).await, Err(Error::Conflict(_))));
+        assert_eq!(late.application(made.id), Ok(changed));
+        other.update_application(made.id, NewApplication::named("C").uid("c")).await.unwrap();
+        let same = NewApplication::named("C").uid("c");
+        assert_eq!(late.update_application(made.id, same.clone()).await, Err(Error::UidTaken("c".into())), "its own");
+        late.update_application(made.id, same).await.unwrap();
+
+        fixture.open().await.delete_application(made.id).await.unwrap();
+        assert!(matches!(late.delete_application(made.id).await, Err(Error::Conflict(_))));
+        assert_eq!(late.delete_application(made.id).await, Err(Error::NotFound("application")));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
 use crate::id::JobId;
-use crate::store::{Cancel, Prune, Put, RecordKey};
+use crate::store::{Cancel, Prune, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::Ringback;
@@ -116,8 +116,12 @@ impl Ringback {
         Ok(())
     }
 
-    /// Removes what retention allows, now, with the tokens and the receipts that have expired; answers how many
-    /// messages. [`run`](Ringback::run) does it every `Config::prune_every`.
+    /// Removes what retention allows, now; answers how many messages. [`run`](Ringback::run) does it every
+    /// `Config::prune_every`.
+    ///
+    /// With the messages go replay jobs that ended longer ago than `Config::keep_delivered`, and tokens and receipts
+    /// that have expired. The records of endpoints and applications that were deleted stay, without their secrets: the
+    /// log names them.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -142,7 +146,21 @@ impl Ringback {
         }
         self.prune_tokens().await?;
         self.prune_receipts().await?;
+        self.prune_jobs().await?;
         Ok(removed)
+    }
+
+    /// Removes jobs that ended long ago.
+    async fn prune_jobs(&self) -> Result<(), Error> {
+        let before = self.now() - self.inner.config.keep_delivered;
+        for record in self.all_records(RecordKind::ReplayJob, None).await? {
+            let Ok(job) = serde_json::from_slice::<ReplayJob>(&record.value) else { continue };
+            if job.status != JobStatus::Running && job.updated_at < before {
+                let Record { key, version, .. } = record;
+                self.inner.store.put(vec![Put { key, expected: version, active: true, value: None }]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes records that are as they were made; one that is gone already is no error.
@@ -167,4 +185,36 @@ pub(super) fn bite(rate: u32) -> usize {
 /// How long a job waits after that many, to keep its rate.
 fn pause(job: &ReplayJob) -> Duration {
     Duration::from_secs_f64(bite(job.rate) as f64 / f64::from(job.rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::NewApplication;
+    use crate::front::ReplayFilter;
+    use crate::front::fixture::Fixture;
+
+    #[tokio::test]
+    async fn replay_jobs_go_a_while_after_they_ended_and_running_ones_stay() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let start = async || ringback.start_replay(app, ReplayFilter::default(), 1).await.unwrap().id;
+        let (finished, stopped, running) = (start().await, start().await, start().await);
+        assert_eq!(ringback.advance_replay(finished).await, Ok(None), "there is nothing to replay");
+        fixture.clock.pass(DAY);
+        ringback.stop_replay(stopped).await.unwrap();
+        let left = async || {
+            ringback.prune().await.unwrap();
+            ringback.replay_jobs().await.unwrap().iter().map(|job| job.id).collect::<Vec<_>>()
+        };
+        fixture.clock.pass(DAY * 29);
+        assert_eq!(left().await, [finished, stopped, running]);
+        fixture.clock.pass(Duration::from_millis(1));
+        assert_eq!(left().await, [stopped, running]);
+        fixture.clock.pass(DAY);
+        assert_eq!(left().await, [running]);
+        assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::egress::Policy;
 use crate::invalid::Invalid;
+use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 
 /// The settings of a [`Ringback`](crate::Ringback). Every limit that it keeps is named here.
 #[derive(Debug, Clone)]
@@ -43,6 +44,9 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Sends are refused while this many bytes of payload wait to be delivered. Default: 8 GiB.
     pub max_open_bytes: u64,
+    /// A send is refused by itself that would take the payload waiting to be delivered in its own application beyond this
+    /// many bytes, so that no application takes all the room. Default: 1 GiB.
+    pub max_open_bytes_per_application: u64,
     /// Sends are refused while this many bytes of messages and attempts are kept. The folder takes up to six
     /// times as much. Default: 64 GiB.
     pub max_kept_bytes: u64,
@@ -72,6 +76,7 @@ impl Default for Config {
             prune_every: Duration::from_secs(3600),
             shutdown_grace: Duration::from_secs(30),
             max_open_bytes: 8 << 30,
+            max_open_bytes_per_application: MAX_OPEN_BYTES_PER_APPLICATION,
             max_kept_bytes: 64 << 30,
             min_free_bytes: 256 << 20,
             max_cached_bytes: 32 << 20,

@@ -255,6 +255,8 @@ impl Ringback {
             if let Some(uid) = &add_uid {
                 let key = records::endpoint_uid_key(application, uid);
                 if self.inner.store.get(key.clone()).await?.is_some() {
+                    // Its owner may not be shown: a call that was dropped before it returned may have stored it.
+                    self.read_tenant(tenant.application.clone(), tenant.version).await?;
                     return Err(Error::UidTaken(uid.clone()));
                 }
                 batch.push(self.uid_put(key, &endpoint.id.to_bytes()));
@@ -316,6 +318,18 @@ mod tests {
         let record = fixture.store.get(records::endpoint_key(app, made.id)).await.unwrap().unwrap();
         assert_eq!((record.version, record.active), (5, true), "one write each");
         assert_eq!(fixture.open().await.endpoint(app, made.id), Ok(enabled));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_a_dropped_call_made_is_found_once_its_uid_is_asked_for() {
+        let fixture = Fixture::new();
+        let app = fixture.open().await.create_application(NewApplication::named("A")).await.unwrap().id;
+        let (late, other) = (fixture.open().await, fixture.open().await);
+        let new = || NewEndpoint::at("https://a.example/").uid("e");
+        let made = other.create_endpoint(app, new()).await.unwrap();
+        assert_eq!(late.endpoint_by_uid(app, "e"), Err(Error::NotFound("endpoint")));
+        assert_eq!(late.create_endpoint(app, new()).await, Err(Error::UidTaken("e".into())));
+        assert_eq!(late.endpoint_by_uid(app, "e"), Ok(made));
     }
 
     #[tokio::test]

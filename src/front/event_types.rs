@@ -80,7 +80,7 @@ impl Ringback {
     /// 10,000 or their schemas have 64 MiB; [`Error::Conflict`] if it is being changed at the same time;
     /// [`Error::Storage`].
     pub async fn create_event_type(&self, new: NewEventType) -> Result<Arc<EventType>, Error> {
-        let text = new.validate()?;
+        let text = new.checked()?;
         let _claim = self.inner.event_types.claim(&new.name)?;
         if let Some(record) = self.inner.store.get(records::event_type_key(&new.name)).await? {
             // It is shown as well, unless the call that made it was dropped before it returned.
@@ -106,7 +106,7 @@ impl Ringback {
     /// [`create_event_type`](Ringback::create_event_type); [`Error::Conflict`] if it is being changed at the same time,
     /// or was since the time that is given; [`Error::Storage`].
     pub async fn put_event_type(&self, new: NewEventType) -> Result<(Arc<EventType>, bool), Error> {
-        let text = new.validate()?;
+        let text = new.checked()?;
         let _claim = self.inner.event_types.claim(&new.name)?;
         self.inner.event_types.check_room(&new.name, text.len())?;
         let now = self.now();

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::attempt::Attempt;
-use crate::delivery::{Delivery, DeliveryId, Lane};
+use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, StateKind};
 use crate::error::Error;
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
-use crate::store::{AttemptQuery, CountQuery, Counts, DeadQuery, MessageQuery, Page};
+use crate::store::{AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, Expunge, MessageQuery, Page};
 
 use super::Ringback;
 
@@ -61,6 +61,45 @@ impl Ringback {
         query: AttemptQuery,
     ) -> Result<Page<Attempt, AttemptId>, Error> {
         Ok(self.inner.store.attempts(application, query).await?)
+    }
+
+    /// An attempt by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also once retention has removed it; [`Error::Storage`].
+    pub async fn attempt(&self, application: ApplicationId, id: AttemptId) -> Result<Attempt, Error> {
+        self.inner.store.attempt(application, id).await?.ok_or(Error::NotFound("attempt"))
+    }
+
+    /// Erases a message's payload for good: the message stays on record, marked as `expunged`. What still waits of it is
+    /// canceled. What is on its way is not called back: if it fails, its retry finds nothing to send and ends as dead.
+    /// May be repeated.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`].
+    pub async fn expunge_message(&self, application: ApplicationId, id: MessageId) -> Result<(), Error> {
+        let store = &self.inner.store;
+        if !store.expunge(application, Expunge::Payload(id)).await? {
+            return Err(Error::NotFound("message"));
+        }
+        for delivery in store.deliveries(application, id).await? {
+            if delivery.state.kind() == StateKind::Waiting {
+                store.cancel(Cancel::Delivery(delivery.id), CancelReason::Expunged, self.now()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Erases the body of an attempt's response for good: the attempt stays on record, its response marked as
+    /// `expunged`. May be repeated, and does nothing where no response came.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`].
+    pub async fn expunge_attempt(&self, application: ApplicationId, id: AttemptId) -> Result<(), Error> {
+        match self.inner.store.expunge(application, Expunge::Response(id)).await? {
+            true => Ok(()),
+            false => Err(Error::NotFound("attempt")),
+        }
     }
 
     /// Dead letters, by endpoint and message. Give a page's `next` as the query's `after` to get the following one.

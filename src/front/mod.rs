@@ -99,6 +99,7 @@ impl Ringback {
         let store = SledStore::open(SledConfig {
             path: config.path.clone(),
             max_open_bytes: config.max_open_bytes,
+            max_open_bytes_per_application: config.max_open_bytes_per_application,
             max_kept_bytes: config.max_kept_bytes,
             min_free_bytes: config.min_free_bytes,
             max_cached_bytes: config.max_cached_bytes,

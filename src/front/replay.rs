@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 use super::chores::bite;
 use super::{Ringback, records};
 
+const EXPUNGED: &str = "the message's payload has been expunged";
+
 /// The highest rate of a replay job, in deliveries a second.
 pub const MAX_RATE: u32 = 10_000;
 
@@ -61,7 +63,7 @@ pub struct ReplayJob {
     pub total: u64,
     /// How many it has taken up again (one that was replayed by hand meanwhile counts, too).
     pub replayed: u64,
-    /// How many it has left dead, because their endpoint takes nothing.
+    /// How many it has left dead, because their endpoint takes nothing or their message's payload has been expunged.
     pub skipped: u64,
     /// The last dead letter that it has dealt with.
     after: Option<(EndpointId, MessageId)>,
@@ -89,7 +91,7 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::NotFound`]: no such delivery, or its endpoint was deleted; [`Error::Conflict`]: an attempt is on
-    /// its way, or the endpoint is disabled; [`Error::Storage`].
+    /// its way, the endpoint is disabled, or the message's payload has been expunged; [`Error::Storage`].
     pub async fn replay(
         &self,
         application: ApplicationId,
@@ -107,6 +109,7 @@ impl Ringback {
                 self.note_if_closed(id.lane);
                 Ok(())
             }
+            Some(Replayed::Expunged | Replayed::Untouched) => Err(Error::Conflict(EXPUNGED)),
             Some(Replayed::InFlight) => Err(Error::Conflict("an attempt is on its way; try again")),
             Some(Replayed::NotFound) | None => Err(Error::NotFound("delivery")),
         }
@@ -229,19 +232,30 @@ impl Ringback {
         let after = Some((last.lane.endpoint, last.message));
         // Letters to an endpoint that takes nothing stay dead: they can be replayed once it is enabled.
         let open = |id: &DeliveryId| self.inner.directory.destination(id.lane).is_some_and(|d| d.open().is_ok());
-        let (batch, closed): (Vec<_>, Vec<_>) = page.items.into_iter().partition(open);
-        let job = ReplayJob {
-            after,
-            replayed: job.replayed + batch.len() as u64,
-            skipped: job.skipped + closed.len() as u64,
-            updated_at: now,
-            ..job
-        };
-        // The record moves in the same write as the rounds that it counts. If it was stopped meanwhile, nothing is done.
-        let lanes: BTreeSet<Lane> = batch.iter().map(|id| id.lane).collect();
-        let done = self.inner.store.replay(batch, now, Some(put(&job, version))).await?;
-        lanes.into_iter().for_each(|lane| self.note_if_closed(lane));
-        Ok(done.map(|_| job))
+        let looked_at = page.items.len() as u64;
+        let mut batch: Vec<DeliveryId> = page.items.into_iter().filter(open).collect();
+        loop {
+            let replayed = batch.len() as u64;
+            let job = ReplayJob {
+                after,
+                replayed: job.replayed + replayed,
+                skipped: job.skipped + looked_at - replayed,
+                updated_at: now,
+                ..job.clone()
+            };
+            // The record moves in the same write as the rounds that it counts. If it was stopped meanwhile, nothing is
+            // done.
+            let record = Some(put(&job, version));
+            let Some(results) = self.inner.store.replay(batch.clone(), now, record).await? else { return Ok(None) };
+            if !results.contains(&Replayed::Expunged) {
+                let lanes: BTreeSet<Lane> = batch.iter().map(|id| id.lane).collect();
+                lanes.into_iter().for_each(|lane| self.note_if_closed(lane));
+                return Ok(Some(job));
+            }
+            // Nothing was done. What is expunged stays dead, too; the batch gets smaller each time.
+            let kept = batch.into_iter().zip(results).filter(|(_, result)| *result != Replayed::Expunged);
+            batch = kept.map(|(id, _)| id).collect();
+        }
     }
 
     /// An endpoint that was closed while something was replayed to it has something waiting again.

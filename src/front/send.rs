@@ -45,8 +45,8 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::NotFound`]: no such application. [`Error::Invalid`] names the field. [`Error::EventIdTaken`] and
-    /// [`Error::IdempotencyConflict`]: used before. [`Error::Overloaded`]: no room; try again later. Nothing is
-    /// stored in any of these. [`Error::Storage`]: the disk fails; the message is not promised, and may or may not
+    /// [`Error::IdempotencyConflict`]: used before. [`Error::Overloaded`]: no room; try again later.
+    /// [`Error::ApplicationOverloaded`]: the same, for this application alone. Nothing is stored in any of these. [`Error::Storage`]: the disk fails; the message is not promised, and may or may not
     /// be there once it works again: send again with the same idempotency key or event id.
     pub async fn send(&self, application: ApplicationId, message: impl Into<NewMessage>) -> Result<Sent, Error> {
         let mut results = self.send_all(application, vec![message.into()], None).await?;
@@ -54,7 +54,7 @@ impl Ringback {
     }
 
     /// Sends many messages with as few writes to the disk as they fit in. One result a message, in order; those
-    /// that are refused do not stop the others.
+    /// that are refused, [`Error::ApplicationOverloaded`] among the reasons, do not stop the others.
     ///
     /// # Errors
     /// For the whole batch: [`Error::NotFound`], [`Error::Overloaded`], [`Error::Storage`], and
@@ -180,6 +180,7 @@ impl Ringback {
             accepted_at,
             test: test.is_some(),
             routing,
+            expunged: false,
         };
         let idempotency = new.idempotency_key.as_ref().map(|key| Idempotency {
             key: key.clone(),
@@ -228,5 +229,16 @@ fn answer(message: &Message, enqueued: Enqueued) -> Option<Result<Sent, Error>> 
         Enqueued::IdempotencyConflict => Err(Error::IdempotencyConflict),
         Enqueued::EventIdTaken(id) => Err(Error::EventIdTaken(id)),
         Enqueued::Stale => return None,
+        Enqueued::NoRoom { open, limit } => {
+            let endpoints = match &message.routing {
+                Routing::To(endpoints) => endpoints.len(),
+                Routing::Nowhere(_) => 0,
+            };
+            Err(Error::ApplicationOverloaded(format!(
+                "this application has {open} bytes waiting; this message adds {} for each of {endpoints} endpoints, and \
+                 the limit is {limit}",
+                message.payload.len()
+            )))
+        }
     })
 }

@@ -6,13 +6,18 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use ringback::{
-    Application, ApplicationId, Endpoint, EndpointSettings, Error, NewApplication, NewEndpoint, Profile, Ringback,
+    Application, ApplicationId, Endpoint, EndpointSettings, Error, EventType, NewApplication, NewEndpoint,
+    NewEventType, Profile, Ringback,
 };
 
 use crate::settings::{Declared, DeclaredApplication, DeclaredEndpoint, profiles};
 
 /// Applies all of it. A profile that was changed is changed at every endpoint that has it, whoever made the endpoint.
 pub(super) async fn apply(ringback: &Ringback, declared: &Declared) -> anyhow::Result<()> {
+    for event_type in &declared.event_types {
+        let name = &event_type.name;
+        register(ringback, event_type).await.with_context(|| format!("the event type {name}"))?;
+    }
     for application in &declared.applications {
         let uid = &application.uid;
         let id = application_as(ringback, application).await.with_context(|| format!("the application {uid}"))?;
@@ -22,6 +27,25 @@ pub(super) async fn apply(ringback: &Ringback, declared: &Declared) -> anyhow::R
         }
     }
     change_profiles(ringback, &declared.profiles).await;
+    Ok(())
+}
+
+async fn register(ringback: &Ringback, declared: &NewEventType) -> Result<(), Error> {
+    let name = declared.name.as_str();
+    let as_declared = |stored: &EventType| {
+        let EventType { description, archived, deprecated, schemas, feature_flag, .. } = stored;
+        *description == declared.description
+            && *archived == declared.archived
+            && *deprecated == declared.deprecated
+            && *schemas == declared.schemas
+            && *feature_flag == declared.feature_flag
+    };
+    if ringback.event_type(name).is_ok_and(|stored| as_declared(&stored)) {
+        return Ok(());
+    }
+    let (_, made) = ringback.put_event_type(declared.clone()).await?;
+    let what = if made { "made" } else { "changed" };
+    tracing::info!(event_type = name, "the declared event type was {what}");
     Ok(())
 }
 

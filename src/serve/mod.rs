@@ -31,11 +31,6 @@ use announce::Announcement;
 use attempts::AttemptLog;
 use signals::Signals;
 
-/// The longest that a stop waits for requests to the API, in parts of the grace period and in all: they are short,
-/// and most of the period is for deliveries.
-const API_PART: u32 = 4;
-const API_MOST: Duration = Duration::from_secs(5);
-
 /// How it ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -66,11 +61,13 @@ pub(crate) async fn run(settings: Settings) -> Result<Ended, Error> {
         return Err(settings.not_without_a_token().into());
     }
     let mut signals = Signals::listen().context("cannot wait for signals")?;
-    let started = tokio::select! {
+    let sidecar = tokio::select! {
         started = Sidecar::start(&settings) => started?,
+        // Nothing was accepted yet.
         () = signals.next() => return Ok(Ended::InOrder),
     };
-    started.serve(signals).await
+    sidecar.say_ready(&settings).await;
+    sidecar.serve(signals).await
 }
 
 /// A server that answers and delivers.
@@ -80,14 +77,16 @@ struct Sidecar {
     announcement: Announcement,
     running: JoinHandle<Result<(), ringback::Error>>,
     attempts: AttemptLog,
+    api_grace: Duration,
 }
 
 impl Sidecar {
     async fn start(settings: &Settings) -> Result<Sidecar, Error> {
-        let ringback = Ringback::open(settings.config.clone()).await.map_err(|error| match error {
-            ringback::Error::Invalid(invalid) => Error::Settings(settings.refused(&invalid)),
-            error => Error::Failed(error.into()),
-        })?;
+        let opened = Ringback::open(settings.config.clone()).await;
+        if let Err(ringback::Error::Invalid(invalid)) = &opened {
+            return Err(settings.refused(invalid).into());
+        }
+        let ringback = opened.map_err(anyhow::Error::from)?;
         match Sidecar::on(&ringback, settings).await {
             Ok(sidecar) => Ok(sidecar),
             Err(error) => {
@@ -116,17 +115,16 @@ impl Sidecar {
         let delivering = ringback.clone();
         #[expect(clippy::disallowed_methods, reason = "an embedding program spawns `run`; `stop` joins it")]
         let running = tokio::spawn(async move { delivering.run().await });
-        let sidecar = Sidecar { ringback: ringback.clone(), server, announcement, running, attempts };
-        sidecar.say_ready(settings).await?;
-        Ok(sidecar)
+        let api_grace = settings.api_grace;
+        Ok(Sidecar { ringback: ringback.clone(), server, announcement, running, attempts, api_grace })
     }
 
-    async fn say_ready(&self, settings: &Settings) -> Result<(), Error> {
-        let health = self.ringback.health().await.context("cannot read the store")?;
+    async fn say_ready(&self, settings: &Settings) {
         let applications = self.ringback.applications();
         let endpoints: usize =
             applications.iter().filter_map(|one| self.ringback.endpoints(one.id).ok()).map(|all| all.len()).sum();
-        for warning in &health.warnings {
+        let health = self.ringback.health().await;
+        for warning in health.iter().flat_map(|health| &health.warnings) {
             tracing::warn!("{warning}");
         }
         tracing::info!(
@@ -135,24 +133,27 @@ impl Sidecar {
             version = env!("CARGO_PKG_VERSION"),
             applications = applications.len(),
             endpoints,
-            waiting = health.open,
+            waiting = health.map_or(0, |health| health.open),
             "ready"
         );
-        Ok(())
     }
 
     /// Serves until a signal comes, or until one of its parts ends by itself.
     async fn serve(mut self, mut signals: Signals) -> Result<Ended, Error> {
-        tokio::select! {
-            () = signals.next() => {}
-            () = self.server.ended() => return Err(anyhow!("the API's server ended by itself; the log says why").into()),
-            ended = &mut self.running => {
-                return Err(match ended {
-                    Ok(Ok(())) => anyhow!("delivering ended by itself").into(),
-                    Ok(Err(error)) => anyhow!(error).context("delivering ended by itself").into(),
-                    Err(error) => anyhow!(error).context("delivering ended by itself").into(),
-                });
-            }
+        let broken = tokio::select! {
+            () = signals.next() => None,
+            () = self.server.ended() => Some(anyhow!("the API's server ended by itself; the log says why")),
+            ended = &mut self.running => Some(match ended {
+                Ok(Ok(())) => anyhow!("delivering ended by itself"),
+                Ok(Err(error)) => anyhow!(error).context("delivering ended by itself"),
+                Err(error) => anyhow!(error).context("delivering ended by itself"),
+            }),
+        };
+        if let Some(error) = broken {
+            self.announcement.remove();
+            // Whatever comes of it, the first error is what the operator must see.
+            let _ = self.ringback.shutdown().await;
+            return Err(error.into());
         }
         tracing::info!("stopping: what is on its way is finished; a second signal ends it at once");
         tokio::select! {
@@ -170,8 +171,10 @@ impl Sidecar {
     }
 
     async fn stop(self) -> Result<(), Error> {
-        let Sidecar { ringback, server, announcement, running, attempts } = self;
-        server.stop(api_grace(ringback.config().shutdown_grace)).await;
+        let Sidecar { ringback, server, announcement, running, attempts, api_grace } = self;
+        if tokio::time::timeout(api_grace, server.stop(api_grace)).await.is_err() {
+            tracing::warn!("requests to the API took longer than their part of the grace period");
+        }
         let closed = ringback.shutdown().await;
         let ran = running.await;
         attempts.finish().await;
@@ -182,20 +185,13 @@ impl Sidecar {
     }
 }
 
-/// What requests to the API get of the grace period; deliveries get the rest.
-fn api_grace(grace: Duration) -> Duration {
-    (grace / API_PART).min(API_MOST)
-}
+const BUSY: &str =
+    "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`";
 
 async fn bind(settings: &Settings) -> Result<TcpListener, Error> {
     let address = settings.listen;
     TcpListener::bind(address).await.map_err(|error| {
-        let what = match error.kind() {
-            ErrorKind::AddrInUse => {
-                "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`".to_owned()
-            }
-            _ => error.to_string(),
-        };
+        let what = if error.kind() == ErrorKind::AddrInUse { BUSY.to_owned() } else { error.to_string() };
         anyhow!("cannot listen on {address}: {what}").into()
     })
 }

@@ -18,8 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::Caller;
 use super::operations::{
-    applications, attempts, doctor, endpoints, event_types, headers, health, messages, missing, profiles, replays,
-    tokens,
+    applications, attempts, deliveries, doctor, endpoints, event_types, headers, health, messages, missing, profiles,
+    replays, tokens,
 };
 use super::problem::Problem;
 use super::{Options, finish, openapi};
@@ -73,6 +73,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         headers::routes(),
         messages::routes(),
         attempts::routes(),
+        deliveries::routes(),
         replays::routes(),
         event_types::routes(),
         tokens::routes(),

@@ -1,6 +1,7 @@
 //! Request bodies: bounded, JSON, with errors that name the member.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
@@ -12,6 +13,8 @@ use serde::de::DeserializeOwned;
 use super::api::Api;
 use super::problem::Problem;
 
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much larger than its payload a request may be.
 const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
 
@@ -49,11 +52,17 @@ impl FromRequest<Arc<Api>> for Raw {
         if announced.is_some_and(|length: usize| length > limit) {
             return Err(Problem::too_large("request", limit));
         }
-        match Limited::new(request.into_body(), limit).collect().await {
-            Ok(body) => Ok(Raw(body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
-            Err(_) => Err(Problem::invalid("body", "", "the request ended before its body did")),
-        }
+        collect(request.into_body(), limit).await.map(Raw)
+    }
+}
+
+async fn collect(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Err(_) => Err(Problem::too_slow()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large("request", limit)),
+        Ok(Err(_)) => Err(Problem::invalid("body", "", "the request ended before its body did")),
     }
 }
 
@@ -96,4 +105,18 @@ pub(super) fn explain(place: &str, path: &str, text: &str) -> Problem {
         false => text,
     };
     Problem::invalid(place, &path, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let problem = collect(axum::body::Body::from_stream(never), 10).await.unwrap_err();
+        assert_eq!(problem.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }

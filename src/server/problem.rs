@@ -80,6 +80,10 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 
+    pub(super) fn too_slow() -> Problem {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request's body did not arrive in time")
+    }
+
     /// A value at `place` (`body`, `query`, `header`), under the names of `path`.
     pub(super) fn invalid(place: &str, path: &str, msg: impl Into<String>) -> Problem {
         let names = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned);

@@ -16,6 +16,10 @@ use super::{InForce, Key, LogFormat, Settings};
 
 /// A shorter one could be guessed.
 const TOKEN: RangeInclusive<usize> = 16..=512;
+/// The longest that a stop waits for requests to the API, in parts of the grace period and in all: they are short, and
+/// most of the period is for deliveries.
+const API_PART: u32 = 4;
+const API_MOST: Duration = Duration::from_secs(5);
 /// More would only be refused by the system.
 const MAX_CONNECTIONS: u64 = 100_000;
 const HOUR: u64 = 3_600;
@@ -25,8 +29,12 @@ const MAX_DAYS: u64 = 36_500;
 
 /// Checks all settings. What is declared comes later: it depends on them.
 pub(super) fn check(in_force: InForce) -> Result<Settings, Error> {
+    let mut config = config(&in_force)?;
+    let api_grace = (config.shutdown_grace / API_PART).min(API_MOST);
+    config.shutdown_grace -= api_grace;
     let settings = Settings {
-        config: config(&in_force)?,
+        config,
+        api_grace,
         listen: listen(&in_force)?,
         token: token(&in_force)?,
         public_url: public_url(&in_force)?,
@@ -94,13 +102,13 @@ fn listen(in_force: &InForce) -> Result<SocketAddr, Error> {
 }
 
 fn token(in_force: &InForce) -> Result<Option<Secret>, Error> {
-    let (key, token) = match (in_force.text(Key::Token), in_force.text(Key::TokenFile)) {
-        (Some(text), _) => (Key::Token, Secret::from(text)),
-        (None, Some(path)) => {
+    let (key, token) = match (&in_force.get(Key::Token).value, in_force.text(Key::TokenFile)) {
+        (Value::Secret(token), _) => (Key::Token, token.clone()),
+        (_, Some(path)) => {
             let secret = read_secret(Path::new(path));
             (Key::TokenFile, secret.map_err(|problem| in_force.error(Key::TokenFile, problem))?)
         }
-        (None, None) => return Ok(None),
+        (_, None) => return Ok(None),
     };
     match token_problem(&token) {
         Some(problem) => Err(in_force.error(key, problem)),
@@ -155,15 +163,17 @@ impl InForce {
     fn text(&self, key: Key) -> Option<&str> {
         match &self.get(key).value {
             Value::Text(text) => Some(text),
-            Value::Absent | Value::Number(_) | Value::Switch(_) | Value::List(_) => None,
+            Value::Absent | Value::Secret(_) | Value::Number(_) | Value::Switch(_) | Value::List(_) => None,
         }
     }
 
     fn number(&self, key: Key, range: RangeInclusive<u64>) -> Result<u64, Error> {
-        match self.get(key).value {
-            Value::Number(number) if range.contains(&number) => Ok(number),
-            _ => Err(self.error(key, format_args!("must be between {} and {}", range.start(), range.end()))),
-        }
+        let number = match self.get(key).value {
+            Value::Number(number) => Some(number),
+            Value::Absent | Value::Text(_) | Value::Secret(_) | Value::Switch(_) | Value::List(_) => None,
+        };
+        let wrong = || self.error(key, format_args!("must be between {} and {}", range.start(), range.end()));
+        number.filter(|number| range.contains(number)).ok_or_else(wrong)
     }
 
     fn is_on(&self, key: Key) -> bool {
@@ -173,7 +183,7 @@ impl InForce {
     fn list(&self, key: Key) -> &[String] {
         match &self.get(key).value {
             Value::List(items) => items,
-            Value::Absent | Value::Text(_) | Value::Number(_) | Value::Switch(_) => &[],
+            Value::Absent | Value::Text(_) | Value::Secret(_) | Value::Number(_) | Value::Switch(_) => &[],
         }
     }
 }

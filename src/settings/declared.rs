@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ringback::egress::Policy;
-use ringback::{CustomHeader, EndpointSettings, NewApplication, NewEndpoint, Profile, Secret};
-use serde::Deserialize;
+use ringback::{CustomHeader, EndpointSettings, NewApplication, NewEndpoint, NewEventType, Profile, Secret};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
-use super::file::Table;
+use super::file::{Named, Table};
 use super::profiles;
 use super::value::Error;
 
@@ -22,7 +21,7 @@ use super::value::Error;
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
     pub(crate) applications: Vec<DeclaredApplication>,
-    pub(crate) event_types: Vec<DeclaredEventType>,
+    pub(crate) event_types: Vec<NewEventType>,
     /// The operator's own profiles, by name.
     pub(crate) profiles: BTreeMap<String, Profile>,
 }
@@ -47,25 +46,6 @@ pub(crate) struct DeclaredEndpoint {
     pub(crate) disabled: Option<bool>,
 }
 
-/// An event type of the catalogue, in the API's form.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "registered once the library has a catalogue of event types")]
-pub(crate) struct DeclaredEventType {
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) description: String,
-    #[serde(default)]
-    pub(crate) archived: bool,
-    #[serde(default)]
-    pub(crate) deprecated: bool,
-    #[serde(default)]
-    pub(crate) feature_flag: Option<String>,
-    /// JSON schemas by their version.
-    #[serde(default)]
-    pub(crate) schemas: Option<BTreeMap<String, serde_json::Value>>,
-}
-
 /// Reads what is declared.
 pub(super) struct Reader<'r> {
     pub(super) environment: &'r Environment,
@@ -80,7 +60,7 @@ const ENDPOINT: [&str; 5] = ["secret", "secret_env", "secret_file", "headers", "
 
 impl Reader<'_> {
     /// Reads all of it. Profiles first: endpoints name them, wherever in the file they stand.
-    pub(super) fn read(&mut self, tables: Vec<(&'static str, Table<'_>)>) -> Result<(), Error> {
+    pub(super) fn read(&mut self, tables: Vec<Named<'_>>) -> Result<(), Error> {
         let (own, others): (Vec<_>, Vec<_>) = tables.into_iter().partition(|(name, _)| *name == "profile");
         for (_, table) in own {
             self.profile(&table)?;
@@ -111,7 +91,8 @@ impl Reader<'_> {
     }
 
     fn event_type(&mut self, table: &Table<'_>) -> Result<(), Error> {
-        let event_type: DeclaredEventType = table.read(&[])?;
+        let event_type: NewEventType = table.read(&[])?;
+        event_type.validate().map_err(|invalid| table.invalid(&invalid))?;
         if self.declared.event_types.iter().any(|other| other.name == event_type.name) {
             let name = event_type.name.escape_debug();
             return Err(table.error("name", format!("the event type {name} is declared twice")));

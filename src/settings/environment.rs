@@ -8,11 +8,11 @@ use super::value::{Error, Given, Origin};
 
 /// What begins the name of every variable of ours.
 const PREFIX: &str = "RINGBACK_";
-/// Variables of ours that are no settings: the settings file, and what the client commands read.
-const OTHERS: [&str; 3] = ["RINGBACK_CONFIG", "RINGBACK_SECRET", "RINGBACK_SERVER"];
+/// What follows it in variables of ours that are no settings: the settings file, and what the client commands read.
+const OTHERS: [&str; 3] = ["CONFIG", "SECRET", "SERVER"];
 
 /// The environment's variables. An empty one counts as not set.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
@@ -45,12 +45,17 @@ impl Environment {
 
     /// Variables that look like ours and are none. `used` are those that the file names.
     pub(super) fn unknown(&self, used: &[String]) -> Vec<String> {
-        let known: Vec<String> = Key::ALL.map(Key::variable).into_iter().chain(OTHERS.map(str::to_owned)).collect();
-        let names = self.0.keys().filter_map(|name| name.to_str()).filter(|name| name.starts_with(PREFIX));
-        let unknown = names.filter(|name| !known.iter().chain(used).any(|known| known == name));
-        let warning = |name: &str| match nearest(name, known.iter().map(String::as_str)) {
-            Some(meant) => format!("{}: this variable is no setting; did you mean {meant}?", name.escape_debug()),
-            None => format!("{}: this variable is no setting, and is ignored", name.escape_debug()),
+        let settings = Key::ALL.map(|key| key.name().to_ascii_uppercase());
+        let known: Vec<String> = settings.into_iter().chain(OTHERS.map(str::to_owned)).collect();
+        let names = self.0.keys().filter_map(|name| name.to_str()).filter(|name| !used.iter().any(|used| used == name));
+        let unknown =
+            names.filter_map(|name| name.strip_prefix(PREFIX)).filter(|name| !known.iter().any(|known| known == name));
+        let warning = |name: &str| {
+            let shown = name.escape_debug();
+            match nearest(name, known.iter().map(String::as_str)) {
+                Some(meant) => format!("{PREFIX}{shown}: this variable is no setting; did you mean {PREFIX}{meant}?"),
+                None => format!("{PREFIX}{shown}: this variable is no setting, and is ignored"),
+            }
         };
         unknown.map(warning).collect()
     }

@@ -12,8 +12,10 @@ use super::value::{Error, Given, Origin};
 /// The tables of what is declared, beside the settings.
 const TABLES: [&str; 3] = ["application", "event_type", "profile"];
 
+/// A table with the name that it stands under.
+pub(super) type Named<'t> = (&'static str, Table<'t>);
+
 /// A settings file's text, to tell lines from.
-#[derive(Debug)]
 pub(super) struct File {
     shown: String,
     text: String,
@@ -34,7 +36,7 @@ impl File {
     }
 
     /// The file's settings, and the tables of what is declared: by name, in the file's order.
-    pub(super) fn parse(&self) -> Result<(Vec<Given>, Vec<(&'static str, Table<'_>)>), Error> {
+    pub(super) fn parse(&self) -> Result<(Vec<Given>, Vec<Named<'_>>), Error> {
         let root = DeTable::parse(&self.text).map_err(|error| self.error(&error, 1))?;
         let (mut settings, mut tables) = (Vec::new(), Vec::new());
         for (name, value) in root.into_inner() {
@@ -62,10 +64,8 @@ impl File {
         let table = |item: Spanned<DeValue<'t>>| {
             let line = self.line(item.span().start);
             let span = item.span();
-            match item.into_inner() {
-                DeValue::Table(entries) => Ok(Table { file: self, line, span, entries }),
-                _ => Err(wrong()),
-            }
+            let DeValue::Table(entries) = item.into_inner() else { return Err(wrong()) };
+            Ok(Table { file: self, line, span, entries })
         };
         items.into_iter().map(table).collect()
     }
@@ -97,7 +97,7 @@ impl File {
 }
 
 /// A table of the file, to be taken apart.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Table<'t> {
     file: &'t File,
     line: usize,

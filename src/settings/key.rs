@@ -103,7 +103,13 @@ impl Key {
                 None,
                 "The operator's token; without one, `operator.token` in the data folder holds it",
             ),
-            Key::TokenFile => entry("token_file", Text, "FILE", None, "A file that holds the operator's token"),
+            Key::TokenFile => entry(
+                "token_file",
+                Text,
+                "FILE",
+                None,
+                "A file that holds the operator's token, if RINGBACK_TOKEN does not",
+            ),
             Key::PublicUrl => entry("public_url", Text, "URL", None, "Where clients reach the API from outside"),
             Key::AllowNetwork => entry(
                 "allow_network",
@@ -226,20 +232,24 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     distances.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be added, removed or changed to make one word of the other.
+/// How many letters must be added, removed, changed or swapped with their neighbour to make one word of the other.
 fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, against) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *against);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    // Row by row of the table: `rows[i][j]` is the distance between the first `i` and the first `j` letters.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -266,6 +276,7 @@ mod tests {
         assert_eq!(nearest("max_paylod", names()), Some("max_payload"));
         assert_eq!(nearest("lissten", names()), Some("listen"));
         assert_eq!(nearest("max_inflight", names()), Some("max_in_flight"));
+        assert_eq!(nearest("dtaa", names()), Some("data"));
         assert_eq!(nearest("databases_of_mine", names()), None);
     }
 }

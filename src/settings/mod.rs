@@ -23,6 +23,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringback::{Invalid, Secret};
 
@@ -48,8 +49,10 @@ pub(crate) struct Flags {
 /// What the server runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The library's.
+    /// The library's. Its grace period is what requests to the API leave of the whole.
     pub(crate) config: ringback::Config,
+    /// How long requests to the API may take to finish at a stop.
+    pub(crate) api_grace: Duration,
     pub(crate) listen: SocketAddr,
     /// The operator's token, if it was set. Otherwise the data folder has one.
     pub(crate) token: Option<Secret>,
@@ -152,13 +155,10 @@ impl InForce {
             return Err(Error::of(second.key, &second.origin, "the token is given twice; keep token or token_file"));
         }
         for given in source {
-            let other = match given.key {
-                Key::Token => Some(Key::TokenFile),
-                Key::TokenFile => Some(Key::Token),
-                _ => None,
-            };
-            if let Some(key) = other {
-                self.0.insert(key, Given { key, value: Value::Absent, origin: Origin::Default });
+            if token(&&given) {
+                for key in [Key::Token, Key::TokenFile] {
+                    self.0.insert(key, Given { key, value: Value::Absent, origin: Origin::Default });
+                }
             }
             self.0.insert(given.key, given);
         }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value as Json, json};
 
-use super::key::{Key, Kind};
 use super::value::{Given, Origin, Value};
 use super::{Declared, Settings};
 
@@ -54,14 +53,10 @@ impl Settings {
     }
 }
 
-fn is_secret(key: Key) -> bool {
-    key.entry().kind == Kind::Secret
-}
-
 fn value(given: &Given) -> Json {
     match &given.value {
         Value::Absent => Json::Null,
-        Value::Text(_) if is_secret(given.key) => REDACTED.into(),
+        Value::Secret(_) => REDACTED.into(),
         Value::Text(text) => text.as_str().into(),
         Value::Number(number) => (*number).into(),
         Value::Switch(on) => (*on).into(),
@@ -73,7 +68,7 @@ fn value(given: &Given) -> Json {
 fn text(given: &Given) -> String {
     match &given.value {
         Value::Absent => "-".to_owned(),
-        Value::Text(_) if is_secret(given.key) => REDACTED.to_owned(),
+        Value::Secret(_) => REDACTED.to_owned(),
         Value::Text(text) => text.escape_debug().to_string(),
         Value::Number(number) => number.to_string(),
         Value::Switch(on) => on.to_string(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ringback::Secret;
+
 use super::key::{Key, Kind};
 
 /// Where a value came from.
@@ -64,6 +66,7 @@ impl Error {
 pub(crate) enum Value {
     Absent,
     Text(String),
+    Secret(Secret),
     Number(u64),
     Switch(bool),
     List(Vec<String>),
@@ -81,7 +84,8 @@ impl Given {
     /// A value from a source that has texts alone: the environment, a flag, the table of defaults.
     pub(super) fn from_text(key: Key, text: &str, origin: Origin) -> Result<Given, Error> {
         let value = match key.entry().kind {
-            Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
+            Kind::Text => Ok(Value::Text(text.to_owned())),
+            Kind::Secret => Ok(Value::Secret(text.into())),
             // As in the file: 1_048_576.
             Kind::Number => text.replace('_', "").parse().map(Value::Number).map_err(|_| NUMBER),
             Kind::Switch => text.parse().map(Value::Switch).map_err(|_| SWITCH),
@@ -102,7 +106,8 @@ impl Given {
             list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
         };
         let (value, problem) = match key.entry().kind {
-            Kind::Text | Kind::Secret => (value.as_str().map(|text| Value::Text(text.to_owned())), "must be a text"),
+            Kind::Text => (value.as_str().map(|text| Value::Text(text.to_owned())), TEXT),
+            Kind::Secret => (value.as_str().map(|text| Value::Secret(text.into())), TEXT),
             Kind::Number => (value.as_integer().and_then(number).map(Value::Number), NUMBER),
             Kind::Switch => (value.as_bool().map(Value::Switch), SWITCH),
             Kind::List => (value.as_array().and_then(texts).map(Value::List), "must be a list of texts"),
@@ -114,6 +119,7 @@ impl Given {
     }
 }
 
+const TEXT: &str = "must be a text";
 const NUMBER: &str = "must be a whole number, not below 0";
 const SWITCH: &str = "must be true or false";
 

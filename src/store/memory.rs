@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease,
-    MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
+    Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind,
+    Replayed, Settled, Settlement, Store,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -23,16 +24,27 @@ use crate::message::Message;
 use crate::time::Timestamp;
 
 /// A store that lives as long as its process. See the [port](super) for its contract.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
     bell: Arc<Notify>,
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore::limited(MAX_OPEN_BYTES_PER_APPLICATION)
+    }
+}
+
 impl MemoryStore {
-    /// An empty store.
+    /// An empty store, where an application may have 1 GiB of payload waiting.
     pub fn new() -> Self {
         MemoryStore::default()
+    }
+
+    /// An empty store, where an application may have so many bytes of payload waiting.
+    pub fn limited(max_open_bytes_per_application: u64) -> Self {
+        MemoryStore { tables: Mutex::new(Tables::limited(max_open_bytes_per_application)), bell: Arc::default() }
     }
 
     /// What a restart does to a durable store: no lease outlives it, everything else does.
@@ -75,6 +87,9 @@ impl Store for MemoryStore {
 
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.answer(|tables| {
+            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, put)) {
+                return Some(refused);
+            }
             let unmoved = tables.put(record.into_iter().collect());
             unmoved.then(|| batch.into_iter().map(|id| tables.replay(id, now)).collect())
         })
@@ -82,6 +97,10 @@ impl Store for MemoryStore {
 
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize> {
         self.answer(|tables| tables.cancel(what, reason, now))
+    }
+
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool> {
+        self.answer(|tables| tables.expunge(application, what))
     }
 
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
@@ -116,6 +135,10 @@ impl Store for MemoryStore {
         self.answer(|tables| tables.attempts(application, &query))
     }
 
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
+        self.answer(|tables| tables.attempts.get(&(application, id)).cloned())
+    }
+
     fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
         self.answer(|tables| tables.count(application, &query))
     }
@@ -140,6 +163,10 @@ impl Store for MemoryStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.answer(|tables| tables.prune(&prune))
+    }
+
+    fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64> {
+        self.answer(|tables| tables.open_bytes(application))
     }
 
     fn health(&self) -> Answer<'_, Health> {

@@ -37,13 +37,16 @@ use tokio::sync::Notify;
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
-use crate::message::Message;
+use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
 pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The default of the most payload bytes that one application may have waiting: 1 GiB.
+pub const MAX_OPEN_BYTES_PER_APPLICATION: u64 = 1 << 30;
 
 /// The most items of a page.
 pub const MAX_PAGE: usize = 250;
@@ -104,6 +107,23 @@ pub struct Enqueue {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Enqueue {
+    /// What it adds to the bytes that wait: its payload once a delivery.
+    pub(crate) fn opened_bytes(&self) -> u64 {
+        let deliveries = match &self.message.routing {
+            Routing::To(endpoints) => endpoints.len() as u64,
+            Routing::Nowhere(_) => 0,
+        };
+        self.message.payload.len() as u64 * deliveries
+    }
+
+    /// Whether its application has room for it, beside what is open there. What adds nothing always has.
+    pub(crate) fn room(&self, open: u64, limit: u64) -> Result<(), Enqueued> {
+        let adds = self.opened_bytes();
+        if adds > 0 && open.saturating_add(adds) > limit { Err(Enqueued::NoRoom { open, limit }) } else { Ok(()) }
+    }
+}
+
 /// A caller's idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
@@ -129,6 +149,14 @@ pub enum Enqueued {
     EventIdTaken(MessageId),
     /// The endpoint list moved since it was routed; nothing was stored.
     Stale,
+    /// Its application has no room for it, until some of what waits there has ended; nothing was stored. Other
+    /// applications have room.
+    NoRoom {
+        /// The payload bytes of the application's deliveries that have not ended.
+        open: u64,
+        /// The most that there may be, with this message's.
+        limit: u64,
+    },
 }
 
 /// Guards a lease against an older one of the same delivery.
@@ -200,6 +228,19 @@ pub enum Replayed {
     InFlight,
     /// There is no such delivery, or its message is gone; nothing changed.
     NotFound,
+    /// Its message's payload has been expunged: there is nothing to send; nothing changed.
+    Expunged,
+    /// Nothing changed, because another one of the batch is expunged and a record went along.
+    Untouched,
+}
+
+/// What to erase. The rest of its record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expunge {
+    /// A message's payload.
+    Payload(MessageId),
+    /// The body of the response to an attempt.
+    Response(AttemptId),
 }
 
 /// What to cancel.
@@ -311,7 +352,7 @@ pub struct Pruned {
 pub struct Health {
     /// Deliveries that have not ended.
     pub open: u64,
-    /// The payload bytes of those, each delivery counting its message's.
+    /// The payload bytes of those, each delivery counting its message's as it was sent.
     pub open_bytes: u64,
     /// Deliveries with a lease that was neither settled nor claimed again.
     pub leased: u64,
@@ -346,10 +387,17 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
     /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
     /// What is replayed in a closed lane waits until the lane opens.
+    ///
+    /// What is of an expunged message stays as it is. If a record goes along that counts what is replayed, then nothing
+    /// is done at all: each of the batch answers [`Replayed::Expunged`] or [`Replayed::Untouched`].
     fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
     /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
+
+    /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of
+    /// the message that has not ended goes on, and counts the bytes that it had; a lease given before may have them.
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool>;
 
     /// A message by its id.
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>>;
@@ -376,6 +424,9 @@ pub trait Store: Send + Sync + 'static {
     /// Attempts in the order of their ids, forwards or backwards.
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>>;
 
+    /// An attempt by its id.
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>>;
+
     /// How many messages there are and how their deliveries stand. A delivery that moves meanwhile is counted once, as
     /// it was or as it became. Nothing else waits for it, however much there is to count.
     fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts>;
@@ -398,6 +449,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// The payload bytes of an application's deliveries that have not ended, each delivery counting its message's as it
+    /// was sent: what [`Enqueued::NoRoom`] is decided by.
+    fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64>;
 
     /// How it is.
     fn health(&self) -> Answer<'_, Health>;

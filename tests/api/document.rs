@@ -90,7 +90,7 @@ async fn every_operation_of_the_document_has_a_route_and_every_other_path_says_t
     let api = Api::start().await;
     let document = api.http.get("/openapi.json").await.is(200);
     for (method, path, _) in operations(&document) {
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for path in [path.clone(), format!("{path}/")] {
             let answered = api.http.ask(&method.to_uppercase(), &path, &[], b"{}").await;
             let text = String::from_utf8_lossy(&answered.body).into_owned();

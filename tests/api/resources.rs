@@ -180,7 +180,7 @@ async fn an_example_is_sent_as_a_test_and_an_event_type_may_bring_its_own() {
     let api = Api::start().await;
     api.application("acme").await;
     let receiver = api.endpoint("acme", json!({"uid": "main", "eventTypes": ["never"]})).await;
-    let levrage = api.endpoint("acme", json!({"uid": "levrage", "profile": "levrage"})).await;
+    let levrage = api.endpoint("acme", json!({"uid": "levrage", "profile": "levrage", "secret": "s3cret"})).await;
     let schemas = json!({"1": {"type": "object", "examples": [{"invoice": 7}]}});
     let body = json!({"name": "invoice.paid", "description": "An invoice was paid", "schemas": schemas});
     api.http.post("/event-type", body).await.is(201);

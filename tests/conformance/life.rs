@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringback::store::{
-    AttemptQuery, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Error, Idempotency, MessageQuery, Prune, Put,
-    RecordKind, Settled,
+    AttemptQuery, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Error, Expunge, Idempotency, MessageQuery, Prune,
+    Put, RecordKind, Settled,
 };
-use ringback::{CancelReason, Progress, State};
+use ringback::{AttemptId, CancelReason, Progress, State};
 
 use crate::world::{LEASE, World, at, canceled, copy, dead, delivered, endpoint_record, list_of, plain, waiting};
 
@@ -208,11 +208,15 @@ pub(crate) async fn after_close_every_call_answers_closed(mut world: World) {
     closed(store.dead_letters(application, DeadQuery::default())).await;
     closed(store.count_dead_letters(application, DeadQuery::default())).await;
     closed(store.attempts(application, AttemptQuery::default())).await;
+    closed(store.attempt(application, AttemptId::from_bytes([1; 16]))).await;
+    closed(store.expunge(application, Expunge::Payload(id.message))).await;
+    closed(store.expunge(application, Expunge::Response(AttemptId::from_bytes([1; 16])))).await;
     closed(store.count(application, CountQuery::default())).await;
     closed(store.get(endpoint_record(lane))).await;
     closed(store.list(RecordKind::Endpoint, Some(application), None, 1)).await;
     closed(store.put(vec![])).await;
     closed(store.prune(Prune::default())).await;
+    closed(store.open_bytes(application)).await;
     closed(store.health()).await;
     closed(store.close()).await;
     assert_eq!(store.latest_time(), at(1), "what needs no file is still answered");

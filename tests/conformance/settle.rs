@@ -46,6 +46,7 @@ pub(crate) async fn every_field_of_an_attempt_reads_back(mut world: World) {
             status: 429,
             headers: vec![("retry-after".into(), "2".into()), ("x-b".into(), "é".into()), ("x-b".into(), "2".into())],
             truncated: body.len() == 16 * 1024,
+            expunged: false,
             body,
         });
         attempt.timing = Timing { head_us: Some(u64::from(u32::MAX) + seconds), total_us: u64::MAX };
@@ -74,6 +75,7 @@ pub(crate) async fn every_outcome_and_result_reads_back(mut world: World) {
         Failure::Lost,
         Failure::Panicked,
         Failure::Damaged,
+        Failure::Expunged,
     ];
     let id = world.send(&[lane], 0).await;
     let mut stored = Vec::new();
@@ -130,6 +132,7 @@ pub(crate) async fn each_way_to_end_ends_the_delivery(mut world: World) {
         dead(DeadReason::Blocked),
         dead(DeadReason::Unsendable),
         dead(DeadReason::Damaged),
+        dead(DeadReason::Expunged),
         canceled(CancelReason::EndpointDisabled),
         canceled(CancelReason::EndpointDeleted),
         canceled(CancelReason::Requested),

@@ -76,6 +76,12 @@ impl World {
         World { subject, store, drawn: 0 }
     }
 
+    /// Lets an application have so many bytes waiting. Nothing has been stored yet.
+    pub(crate) async fn limit(&mut self, max_open_bytes_per_application: u64) {
+        self.subject.limit(max_open_bytes_per_application);
+        self.reopen().await;
+    }
+
     pub(crate) async fn reopen(&mut self) {
         self.store = self.subject.open().await;
     }

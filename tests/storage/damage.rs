@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ringback::store::{CountQuery, Counts};
-use ringback::{DeadReason, Error, MessageId, NewApplication, NewMessage, State, StateKind};
+use ringback::store::{AttemptQuery, CountQuery, Counts};
+use ringback::{DeadReason, Error, MessageId, NewApplication, NewEndpoint, NewMessage, State, StateKind};
 
 use crate::support::{Behaviour, Receiver, World, quick, retries, until};
 
@@ -281,4 +281,143 @@ async fn counts_do_not_add_up_when_a_row_is_lost_or_belongs_to_nothing() {
     assert_eq!(counts, Counts { waiting: 1, ..expected }, "something that waited is lost");
     let of_endpoint = CountQuery { endpoint: Some(endpoint), ..CountQuery::default() };
     assert_eq!(world.ringback.counts(world.app, of_endpoint).await.unwrap(), counts);
+}
+
+/// The tags of the rows that hold these bytes.
+fn tags_with(folder: &Path, bytes: &[u8]) -> Vec<char> {
+    let db = tree(folder);
+    let rows = db.iter().map(Result::unwrap);
+    let found = rows.filter(|(_, value)| value.windows(bytes.len()).any(|window| window == bytes));
+    found.map(|(key, _)| char::from(key[TAG])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_expunged_is_in_no_row_not_even_in_one_that_was_set_aside() {
+    let mut world = World::running().await;
+    let answer = |_: &_, _| Behaviour::AnswerWith(500, Vec::new(), b"the answer is secret".to_vec());
+    let receiver = Receiver::start(answer).await;
+    let endpoint = NewEndpoint::at(&receiver.url).retry(retries(&[]));
+    world.endpoint(endpoint).await;
+    let payload = "secret ".repeat(30_000);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent.push(world.send("e", &payload).await);
+    }
+    world.all_ended(&sent).await;
+    let attempt = world.attempts(sent[0]).await.remove(0).id;
+    // Damaged in the row itself, and in a part: both are set aside with what they hold.
+    assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', sent[1])).await, 1);
+    let of_third = sent[2].to_bytes();
+    let part = |key: &[u8]| key.get(TAG) == Some(&b'P') && key[17..33] == of_third && key.ends_with(&[0, 1]);
+    assert_eq!(spoil(&mut world, Harm::FlipLast, part).await, 1);
+    for message in &sent[1..] {
+        assert_eq!(world.ringback.message(world.app, *message).await.unwrap_err(), Error::NotFound("message"));
+    }
+    world.stop().await;
+    let tags = tags_with(&world.config.path, b"secret secret");
+    assert!(tags.contains(&'M') && tags.contains(&'P') && tags.contains(&'Q'), "{tags:?}");
+    world.reopen().await;
+    for message in &sent {
+        world.ringback.expunge_message(world.app, *message).await.unwrap();
+    }
+    world.ringback.expunge_attempt(world.app, attempt).await.unwrap();
+    let rest = world.ringback.attempts(world.app, AttemptQuery { limit: 10, ..AttemptQuery::default() }).await.unwrap();
+    for attempt in rest.items {
+        world.ringback.expunge_attempt(world.app, attempt.id).await.unwrap();
+    }
+    world.stop().await;
+    assert_eq!(tags_with(&world.config.path, b"secret"), [' '; 0]);
+    world.reopen().await;
+    assert!(world.ringback.message(world.app, sent[0]).await.unwrap().expunged);
+    assert!(world.ringback.message(world.app, sent[2]).await.unwrap().expunged, "it can be shown again");
+    let gone = world.ringback.message(world.app, sent[1]).await;
+    assert_eq!(gone.unwrap_err(), Error::NotFound("message"), "its row was lost before");
+    assert_eq!(world.ringback.health().await.unwrap().warnings, Vec::<String>::new(), "nothing is set aside any more");
+}
+
+/// Whether exactly so many bytes more have room in the application. It stays full.
+async fn fills_up_with(world: &World, bytes: usize) {
+    let of = |bytes: usize| NewMessage::bytes("e", vec![b'x'; bytes]);
+    let beyond = world.ringback.send(world.app, of(bytes + 1)).await;
+    assert!(matches!(beyond, Err(Error::ApplicationOverloaded(_))), "{beyond:?}");
+    world.ringback.send(world.app, of(bytes)).await.unwrap();
+    assert!(matches!(world.ringback.send(world.app, of(1)).await, Err(Error::ApplicationOverloaded(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_an_application_is_counted_anew_where_that_is_lost_or_was_never_written() {
+    let mut world = World::with(|config| config.max_open_bytes_per_application = 10_000).await;
+    let receiver = Receiver::answering(200).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let of = |bytes: usize| NewMessage::bytes("e", vec![b'x'; bytes]);
+    world.ringback.send(world.app, of(4_000)).await.unwrap();
+    let tagged = |tag: u8| move |key: &[u8]| key.get(TAG) == Some(&tag);
+    // Damaged by itself, and then the counters, which say that it is there at all.
+    assert_eq!(spoil(&mut world, Harm::FlipLast, tagged(b'O')).await, 1);
+    let warnings = world.ringback.health().await.unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("counted anew")), "{warnings:?}");
+    fills_up_with(&world, 6_000).await;
+    assert_eq!(spoil(&mut world, Harm::FlipLast, tagged(b'C')).await, 1);
+    assert!(world.ringback.send(world.app, of(1)).await.is_err());
+
+    // As an earlier program has left the folder: no such rows, and counters of the first version.
+    world.stop().await;
+    let db = tree(&world.config.path);
+    let of_tag = |tag| db.iter().map(Result::unwrap).find(move |(key, _)| key.get(TAG) == Some(&tag)).unwrap();
+    db.remove(of_tag(b'O').0).unwrap();
+    let (key, value) = of_tag(b'C');
+    assert_eq!(value[0], 2);
+    let mut summed = key.to_vec();
+    summed.push(1);
+    summed.extend_from_slice(&value[5..]);
+    let mut old = vec![1];
+    old.extend_from_slice(&crc32fast::hash(&summed).to_be_bytes());
+    old.extend_from_slice(&value[5..]);
+    db.insert(key, old).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    std::fs::write(world.config.path.join("FORMAT"), "1\n").unwrap();
+    for _ in 0..2 {
+        world.reopen().await;
+        let refused = world.ringback.send(world.app, of(1)).await;
+        let Err(Error::ApplicationOverloaded(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("has 10000 bytes waiting"), "{why}");
+        assert_eq!(world.ringback.health().await.unwrap().open_bytes, 10_000);
+    }
+    assert_eq!(std::fs::read_to_string(world.config.path.join("FORMAT")).unwrap(), "2\n");
+    world.run();
+    until(async || world.ringback.health().await.unwrap().open == 0).await;
+    fills_up_with_when_delivered(&world).await;
+}
+
+/// Nothing waits: there is room for all of the limit, time and again.
+async fn fills_up_with_when_delivered(world: &World) {
+    for _ in 0..3 {
+        let sent = world.ringback.send(world.app, NewMessage::bytes("e", vec![b'x'; 10_000])).await.unwrap().id;
+        world.all_ended(&[sent]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_rows_of_what_waits_take_no_room_for_ever() {
+    let mut world = World::with(|config| config.max_open_bytes_per_application = 10_000).await;
+    let receiver = Receiver::answering(200).await;
+    world.endpoint(quick(&receiver.url)).await;
+    let of = |bytes: usize| NewMessage::bytes("e", vec![b'x'; bytes]);
+    let mut sent = Vec::new();
+    for bytes in [1_000, 2_000, 3_000, 4_000] {
+        sent.push(world.ringback.send(world.app, of(bytes)).await.unwrap().id);
+    }
+    // Of two, nothing says any more that they wait; the other two rows can be mended.
+    for message in &sent[..2] {
+        assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', *message)).await, 1);
+    }
+    assert_eq!(spoil(&mut world, Harm::FlipLast, |key| key.get(TAG) == Some(&b'W')).await, 4);
+    world.run();
+    for message in &sent[2..] {
+        assert_eq!(world.ended(*message).await.kind(), StateKind::Delivered);
+    }
+    until(async || world.ringback.health().await.unwrap().open == 0).await;
+    assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0);
+    fills_up_with_when_delivered(&world).await;
 }

@@ -55,6 +55,40 @@ async fn sends_are_refused_while_too_much_waits_and_go_on_once_it_is_delivered()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_application_is_refused_alone_and_goes_on_once_it_is_delivered() {
+    let mut world = World::with(|config| config.max_open_bytes_per_application = 10_000).await;
+    let receivers = [Receiver::answering(200).await, Receiver::answering(200).await];
+    for receiver in &receivers {
+        world.endpoint(quick(&receiver.url)).await;
+    }
+    let other = world.ringback.create_application(ringback::NewApplication::named("Other")).await.unwrap().id;
+    world.ringback.create_endpoint(other, quick(&receivers[0].url)).await.unwrap();
+    let of = |bytes: usize| NewMessage::bytes("e", vec![b'x'; bytes]);
+    let batch = vec![of(4_000), of(1_001), of(900), of(101), of(0), of(100)];
+    let answers = world.ringback.send_batch(world.app, batch).await.unwrap();
+    let taken: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [true, false, true, false, true, true], "{answers:?}");
+    let Err(Error::ApplicationOverloaded(why)) = &answers[1] else { panic!("{answers:?}") };
+    let expected = "this application has 8000 bytes waiting; this message adds 1001 for each of 2 endpoints, and the \
+                    limit is 10000";
+    assert_eq!(why, expected);
+    let accepted: Vec<MessageId> = answers.into_iter().flatten().map(|sent| sent.id).collect();
+    for _ in 0..2 {
+        let answer = world.ringback.send(world.app, of(1)).await;
+        assert!(matches!(answer, Err(Error::ApplicationOverloaded(_))), "{answer:?}");
+        assert_eq!(world.message_count().await, accepted.len(), "nothing that was refused is stored");
+        world.ringback.send(other, of(5_000)).await.unwrap();
+        world.reopen().await;
+    }
+    world.run();
+    world.all_ended(&accepted).await;
+    let later = world.ringback.send(world.app, of(5_000)).await.unwrap().id;
+    world.all_ended(&[later]).await;
+    until(async || world.ringback.health().await.unwrap().open_bytes == 0).await;
+    assert_eq!((receivers[0].count(), receivers[1].count()), (accepted.len() + 1 + 2, accepted.len() + 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_are_refused_while_too_much_is_kept_and_go_on_once_it_is_pruned() {
     let mut world = World::with(|config| {
         config.max_kept_bytes = 50_000;
@@ -75,6 +109,31 @@ async fn sends_are_refused_while_too_much_is_kept_and_go_on_once_it_is_pruned() 
     world.all_ended(&again).await;
     assert_eq!(receiver.count(), accepted.len() + again.len());
     assert!(again.len() * 2 >= accepted.len(), "the room is back: {} and {}", accepted.len(), again.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_expunged_makes_room_for_what_is_kept() {
+    let mut world = World::with(|config| config.max_kept_bytes = 400_000).await;
+    let large = async |world: &World| world.ringback.send(world.app, NewMessage::bytes("e", vec![b'x'; 90_000])).await;
+    large(&world).await.unwrap();
+    for _ in 0..20 {
+        let id = large(&world).await.unwrap().id;
+        // Twice: the room is counted once.
+        world.ringback.expunge_message(world.app, id).await.unwrap();
+        world.ringback.expunge_message(world.app, id).await.unwrap();
+    }
+    let mut last = None;
+    for _ in 0..3 {
+        last = Some(large(&world).await.unwrap().id);
+    }
+    for _ in 0..2 {
+        let refused = large(&world).await;
+        assert!(matches!(&refused, Err(Error::Overloaded(why)) if why.contains("kept")), "room for four: {refused:?}");
+        world.reopen().await;
+    }
+    world.ringback.expunge_message(world.app, last.unwrap()).await.unwrap();
+    large(&world).await.unwrap();
+    assert!(large(&world).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,6 +101,12 @@ impl Receiver {
         panic!("{} of {count} requests arrived", self.count());
     }
 
+    /// Waits until this many requests have arrived, and gives all that have.
+    pub async fn expect(&self, count: usize) -> Vec<Received> {
+        self.wait_for(count).await;
+        self.received()
+    }
+
     async fn serve(
         &self,
         mut connection: TcpStream,

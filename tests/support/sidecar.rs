@@ -25,7 +25,7 @@ impl Sidecar {
     pub async fn start(data: &Path, environment: &[(&str, &str)]) -> Sidecar {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"]).arg(data);
-        command.env("RINGBACK_TOKEN", TOKEN).env("RINGBACK_LOG", "warn").envs(environment.iter().copied());
+        command.env("RINGBACK_TOKEN", TOKEN).env("RINGBACK_LOG", "error").envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let started = async {

@@ -26,6 +26,7 @@ use crate::server::once::{Answer, Once};
 use crate::server::page::{ListQuery, ListResponse};
 use crate::server::problem::Problem;
 use crate::server::query::Query;
+use crate::settings::profiles;
 
 /// How long an old secret signs beside the new one, if a rotation does not say: 24 hours.
 const GRACE_SECONDS: u32 = 86_400;
@@ -283,10 +284,7 @@ impl EndpointIn {
 impl Api {
     /// An operator's own profile is kept written out, so that no endpoint breaks when its declaration goes.
     fn written_out(&self, choice: ProfileChoice) -> ProfileChoice {
-        match &choice {
-            ProfileChoice::Named(name) => self.options.profiles.get(name).cloned().map_or(choice, ProfileChoice::from),
-            ProfileChoice::Custom(_) => choice,
-        }
+        profiles::resolve(choice, &self.options.profiles)
     }
 
     fn by_name(&self, choice: ProfileChoice) -> ProfileChoice {
@@ -444,12 +442,11 @@ async fn rotate(
     api.once(Some(found.application), once, &raw, async {
         let _changes = api.changes().await;
         let grace = Duration::from_secs(grace.into());
-        api.ringback.rotate_secret(found.application, found.endpoint.id, value.key, grace).await.map_err(|error| {
-            match error {
-                ringback::Error::Invalid(invalid) => Problem::invalid("body", "key", invalid.problem()),
-                error => error.into(),
-            }
-        })?;
+        let rotated = api.ringback.rotate_secret(found.application, found.endpoint.id, value.key, grace).await;
+        if let Err(ringback::Error::Invalid(invalid)) = &rotated {
+            return Err(Problem::invalid("body", "key", invalid.problem()));
+        }
+        rotated?;
         Ok(Answer::nothing())
     })
     .await?;

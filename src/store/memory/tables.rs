@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::{
-    Cancel, DueLanes, Enqueue, Enqueued, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
+    RecordKey, RecordKind, Replayed, Settled, Settlement,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
@@ -28,6 +30,10 @@ pub(super) struct Tables {
     pub(super) leases: BTreeMap<DeliveryId, Held>,
     pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
     pub(super) records: BTreeMap<RecordKey, Record>,
+    /// The payload bytes of an application's deliveries that have not ended.
+    open_bytes: BTreeMap<ApplicationId, u64>,
+    /// The most of them, of one application.
+    max_open_bytes: u64,
     last_sequence: u64,
     last_fence: Fence,
     pub(super) latest: Timestamp,
@@ -50,6 +56,8 @@ pub(super) struct Row {
     sequence: u64,
     pub(super) state: State,
     progress: Progress,
+    /// Its message's payload, as it was sent.
+    bytes: u64,
 }
 
 /// A lease that was neither settled nor claimed again.
@@ -59,8 +67,9 @@ pub(super) struct Held {
     until: Timestamp,
 }
 
-impl Default for Tables {
-    fn default() -> Self {
+impl Tables {
+    /// Empty tables, where an application may have so many bytes of payload waiting.
+    pub(super) fn limited(max_open_bytes: u64) -> Self {
         Tables {
             messages: BTreeMap::new(),
             event_ids: BTreeMap::new(),
@@ -70,6 +79,8 @@ impl Default for Tables {
             leases: BTreeMap::new(),
             attempts: BTreeMap::new(),
             records: BTreeMap::new(),
+            open_bytes: BTreeMap::new(),
+            max_open_bytes,
             last_sequence: 0,
             last_fence: Fence { epoch: 1, counter: 0 },
             latest: Timestamp::ZERO,
@@ -93,6 +104,7 @@ impl Tables {
             sequence: self.last_sequence,
             state: State::Waiting { due: accepted_at },
             progress: Progress::new(accepted_at),
+            bytes: message.payload.len() as u64,
         };
         for endpoint in endpoints_of(&message) {
             self.place(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
@@ -124,7 +136,10 @@ impl Tables {
             return Some(Enqueued::EventIdTaken(*taken_by));
         }
         let moved = item.routed_over.as_ref().is_some_and(|(list, version)| self.version(list) != *version);
-        moved.then_some(Enqueued::Stale)
+        if moved {
+            return Some(Enqueued::Stale);
+        }
+        item.room(self.open_bytes(application), self.max_open_bytes).err()
     }
 
     pub(super) fn claim(&mut self, now: Timestamp, lane: Lane, most: usize, until: Timestamp) -> Vec<Lease> {
@@ -170,10 +185,44 @@ impl Tables {
         Settled::Done
     }
 
+    /// A record that goes along with a replay counts what is replayed: it is all or nothing.
+    pub(super) fn replay_refused(&self, batch: &[DeliveryId], record: &Put) -> Option<Vec<Replayed>> {
+        let refused = self.version(&record.key) == record.expected && batch.iter().any(|id| self.is_expunged(*id));
+        let answer = |id: &DeliveryId| if self.is_expunged(*id) { Replayed::Expunged } else { Replayed::Untouched };
+        refused.then(|| batch.iter().map(answer).collect())
+    }
+
+    /// Whether it is a delivery of an expunged message.
+    fn is_expunged(&self, id: DeliveryId) -> bool {
+        let stored = self.messages.get(&(id.lane.application, id.message));
+        self.deliveries.contains_key(&id) && stored.is_some_and(|stored| stored.message.expunged)
+    }
+
+    pub(super) fn expunge(&mut self, application: ApplicationId, what: Expunge) -> bool {
+        match what {
+            Expunge::Payload(id) => {
+                let Some(stored) = self.messages.get_mut(&(application, id)) else { return false };
+                let message = Message { payload: Bytes::new(), expunged: true, ..(*stored.message).clone() };
+                stored.message = Arc::new(message);
+                true
+            }
+            Expunge::Response(id) => {
+                let Some(attempt) = self.attempts.get_mut(&(application, id)) else { return false };
+                if let Some(response) = &mut attempt.response {
+                    (response.body, response.expunged) = (Bytes::new(), true);
+                }
+                true
+            }
+        }
+    }
+
     pub(super) fn replay(&mut self, id: DeliveryId, now: Timestamp) -> Replayed {
         let Some(row) = self.deliveries.get(&id).copied() else {
             return Replayed::NotFound;
         };
+        if self.is_expunged(id) {
+            return Replayed::Expunged;
+        }
         if self.leases.get(&id).is_some_and(|held| held.until > now) {
             return Replayed::InFlight;
         }
@@ -265,11 +314,14 @@ impl Tables {
     /// The only place where a delivery's state changes, so that it and its lane's order cannot part.
     fn place(&mut self, id: DeliveryId, row: Row) {
         let lane = self.lanes.entry(id.lane).or_default();
-        if let Some(Row { state: State::Waiting { due }, sequence, .. }) = self.deliveries.insert(id, row) {
+        let open_bytes = self.open_bytes.entry(id.lane.application).or_default();
+        if let Some(Row { state: State::Waiting { due }, sequence, bytes, .. }) = self.deliveries.insert(id, row) {
             lane.remove(&(due, sequence));
+            *open_bytes -= bytes;
         }
         if let State::Waiting { due } = row.state {
             lane.insert((due, row.sequence), id.message);
+            *open_bytes += row.bytes;
         }
         if lane.is_empty() {
             self.lanes.remove(&id.lane);
@@ -377,12 +429,15 @@ impl Tables {
         self.records.get(key).cloned()
     }
 
+    pub(super) fn open_bytes(&self, application: ApplicationId) -> u64 {
+        self.open_bytes.get(&application).copied().unwrap_or(0)
+    }
+
     pub(super) fn health(&self) -> Health {
         let mut health = Health { leased: self.leases.len() as u64, ..Health::default() };
         for id in self.lanes.keys().flat_map(|lane| self.open_in(*lane)) {
-            let stored = self.messages.get(&(id.lane.application, id.message));
             health.open += 1;
-            health.open_bytes += stored.map_or(0, |stored| stored.message.payload.len() as u64);
+            health.open_bytes += self.deliveries.get(&id).map_or(0, |row| row.bytes);
         }
         health
     }

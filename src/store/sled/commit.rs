@@ -11,7 +11,7 @@ use sled::{Batch, IVec};
 
 use super::folder::Folder;
 use super::keys::{self, Key};
-use super::rows::{self, Counters};
+use super::rows::Counters;
 
 /// A commit ends at this many rows: larger batches take memory out of all proportion.
 pub(super) const MAX_ROWS: usize = 250;
@@ -74,7 +74,7 @@ impl Commit {
     pub(super) fn write(mut self, db: &sled::Db, file: &File, folder: &Folder) -> io::Result<Counters> {
         self.counters.commit += 1;
         let key = keys::commit();
-        let value = rows::seal(&key, &self.counters);
+        let value = self.counters.seal(&key);
         self.batch.insert(key, value);
         db.apply_batch(self.batch)?;
         db.flush()?;

@@ -13,6 +13,7 @@ use super::commit::Commit;
 use super::folder::{Folder, sync_folder};
 use super::keys;
 use super::lanes::Lanes;
+use super::open_bytes::OpenBytes;
 use super::rows::{self, Counters, RecordRow};
 use crate::delivery::Lane;
 
@@ -35,6 +36,7 @@ pub(super) struct Database {
 pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) counters: Counters,
+    pub(super) open_bytes: OpenBytes,
     pub(super) lanes: Lanes,
     pub(super) warnings: Vec<String>,
 }
@@ -50,7 +52,7 @@ impl Database {
         sync_folder(&path).and_then(|()| sync_folder(folder.path())).map_err(io)?;
         let file = File::open(path.join("db")).map_err(io)?;
         let mut warnings = Vec::new();
-        let mut counters = read_counters(&db, &mut warnings).map_err(|error| failed(error.to_string()))?;
+        let (mut counters, counted) = read_counters(&db, &mut warnings).map_err(|error| failed(error.to_string()))?;
         if let Some(acked) = folder.acknowledged().filter(|acked| *acked > counters.commit) {
             let lost = acked - counters.commit;
             warnings.push(format!("the disk lost the last {lost} commits, although they were synced: check the disk"));
@@ -62,12 +64,16 @@ impl Database {
         if set_aside > 0 {
             warnings.push(format!("{set_aside} damaged records have been set aside"));
         }
+        let (open_bytes, damaged) = OpenBytes::read(&db, counted).map_err(|error| failed(error.to_string()))?;
+        if damaged {
+            warnings.push("what waits in an application was damaged and has been counted anew".to_owned());
+        }
         counters.epoch += 1;
         let database = Database { db, file };
         let counters = Commit::over(counters).write(&database.db, &database.file, folder).map_err(io)?;
         let mut lanes = Lanes::new(counters.epoch, max_cached_bytes);
         find_lanes(&database.db, &mut lanes).map_err(|error| failed(error.to_string()))?;
-        Ok(Opened { database, counters, lanes, warnings })
+        Ok(Opened { database, counters, open_bytes, lanes, warnings })
     }
 
     /// Drops the database on a thread of its own: sled was seen to block there. Gives up waiting after a while.
@@ -140,14 +146,15 @@ fn set_snapshots_aside(path: &Path) {
     });
 }
 
-fn read_counters(db: &sled::Db, warnings: &mut Vec<String>) -> sled::Result<Counters> {
+/// The counters, and whether what waits in each application has been counted.
+fn read_counters(db: &sled::Db, warnings: &mut Vec<String>) -> sled::Result<(Counters, bool)> {
     let key = keys::commit();
-    let Some(value) = db.get(&key)? else { return Ok(Counters::default()) };
-    if let Ok(counters) = rows::unseal::<Counters>(&key, &value) {
-        return Ok(counters);
+    let Some(value) = db.get(&key)? else { return Ok((Counters::default(), true)) };
+    if let Ok(read) = Counters::unseal(&key, &value) {
+        return Ok(read);
     }
     warnings.push("the counters were damaged and have been counted anew".to_owned());
-    recount(db)
+    Ok((recount(db)?, false))
 }
 
 /// Counts anew what the counters' row held. Commit, epoch and sequence jump ahead of anything used before.

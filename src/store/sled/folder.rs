@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use crate::store::Error;
 
-/// The layout that this version writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+/// The layout that this version writes, and the newest that it reads. It reads all earlier ones: 1 had no expunged
+/// messages and attempts, and no rows with the open bytes of each application.
+pub(super) const FORMAT: u32 = 2;
 
 /// An open store folder.
 #[derive(Debug)]
@@ -37,9 +38,9 @@ impl Folder {
         };
         let made = !path.exists();
         fs::create_dir_all(path).map_err(failed("the folder cannot be made"))?;
-        refuse_newer(path)?;
+        let format = read_format(path)?;
         let lock = take_lock(path)?;
-        write_format(path).map_err(failed("FORMAT cannot be written"))?;
+        write_format(path, format).map_err(failed("FORMAT cannot be written"))?;
         let open =
             |name: &str| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name));
         let acked = open("ACKED").map_err(failed("ACKED cannot be opened"))?;
@@ -109,16 +110,17 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn refuse_newer(path: &Path) -> Result<(), Error> {
+/// The folder's format, if it has one yet; a newer one is refused.
+fn read_format(path: &Path) -> Result<Option<u32>, Error> {
     let folder = path.display().to_string();
     let text = match fs::read_to_string(path.join("FORMAT")) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::Open { folder, problem: format!("FORMAT cannot be read: {error}") }),
     };
     match text.trim().parse::<u32>() {
         Ok(found) if found > FORMAT => Err(Error::NewerFormat { folder, found, known: FORMAT }),
-        Ok(_) => Ok(()),
+        Ok(found) => Ok(Some(found)),
         Err(_) => {
             let problem = "FORMAT does not hold a number: is this a ringback folder?".to_owned();
             Err(Error::Open { folder, problem })
@@ -126,11 +128,12 @@ fn refuse_newer(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn write_format(path: &Path) -> io::Result<()> {
-    let file = path.join("FORMAT");
-    if file.exists() {
+/// From here on the folder may get rows that programs of an earlier format do not know.
+fn write_format(path: &Path, found: Option<u32>) -> io::Result<()> {
+    if found == Some(FORMAT) {
         return Ok(());
     }
+    let file = path.join("FORMAT");
     // Under another name first: a file that is cut short would refuse every later open.
     let draft = path.join("FORMAT.new");
     let mut written = File::create(&draft)?;
@@ -184,11 +187,22 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_and_not_touched() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("FORMAT"), "2\n").unwrap();
+        fs::write(dir.path().join("FORMAT"), format!("{}\n", FORMAT + 1)).unwrap();
         let error = Folder::open(dir.path()).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["FORMAT"]);
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_format_is_raised_to_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let format = dir.path().join("FORMAT");
+        fs::write(&format, "1\n").unwrap();
+        for _ in 0..2 {
+            drop(Folder::open(dir.path()).unwrap());
+            assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+        }
     }
 
     #[test]

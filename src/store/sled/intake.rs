@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::delivery::{DeliveryId, Lane, Progress, State};
-use crate::id::MessageId;
+use crate::id::{ApplicationId, MessageId};
 use crate::message::Routing;
 use crate::store::{Enqueue, Enqueued, Settled, Settlement};
 use crate::time::Timestamp;
@@ -60,14 +60,14 @@ impl Writer {
                     message: Some(Arc::clone(message)),
                     lost: None,
                 };
-                self.opened(&entry);
+                self.opened(application, &entry);
                 self.wait(Lane { application, endpoint: *endpoint }, row.place(), entry);
             }
         }
         Ok(Enqueued::Stored)
     }
 
-    /// Whether a unique key or a moved endpoint list stands against a message.
+    /// Whether a unique key, a moved endpoint list or a full application stands against a message.
     fn refused(&mut self, tree: &sled::Tree, item: &Enqueue) -> io::Result<Option<Enqueued>> {
         let message = &item.message;
         if let Some(given) = &item.idempotency {
@@ -94,7 +94,8 @@ impl Writer {
         {
             return Ok(Some(Enqueued::Stale));
         }
-        Ok(None)
+        let open = self.open_bytes.of(message.application);
+        Ok(item.room(open, self.config.max_open_bytes_per_application).err())
     }
 
     /// A row as this commit leaves it; a damaged one counts as absent and is reported.
@@ -119,16 +120,20 @@ impl Writer {
     }
 
     /// A delivery begins (again).
-    pub(super) fn opened(&mut self, entry: &Entry) {
+    pub(super) fn opened(&mut self, application: ApplicationId, entry: &Entry) {
+        let bytes = u64::from(entry.bytes);
         self.commit.counters.open += 1;
-        self.commit.counters.open_bytes += u64::from(entry.bytes);
+        self.commit.counters.open_bytes += bytes;
+        self.open_bytes.set(application, self.open_bytes.of(application) + bytes);
     }
 
     /// A delivery's round has ended.
-    pub(super) fn ended(&mut self, bytes: u32) {
+    pub(super) fn ended(&mut self, application: ApplicationId, bytes: u32) {
+        let bytes = u64::from(bytes);
         let counters = &mut self.commit.counters;
         counters.open = counters.open.saturating_sub(1);
-        counters.open_bytes = counters.open_bytes.saturating_sub(u64::from(bytes));
+        counters.open_bytes = counters.open_bytes.saturating_sub(bytes);
+        self.open_bytes.set(application, self.open_bytes.of(application).saturating_sub(bytes));
     }
 
     /// Writes the waiting row of a delivery, and lets the lanes know once it is durable.
@@ -153,7 +158,7 @@ impl Writer {
         if let Some(attempt) = attempt {
             self.saw(attempt.started_at);
             let key = keys::attempt(lane, attempt.id);
-            let value = rows::seal(&key, &AttemptRow::of(attempt));
+            let value = AttemptRow::of(attempt).seal(&key);
             self.keep(key, value);
             row.progress = entry.progress.tried().into();
             row.attempts.push(attempt.id.to_bytes());
@@ -169,11 +174,11 @@ impl Writer {
                 let key = keys::dead(id);
                 let value = rows::seal_raw(&key, &[]);
                 self.commit.put(key, value);
-                self.ended(entry.bytes);
+                self.ended(lane.application, entry.bytes);
             }
             State::Delivered { at } | State::Canceled { at, .. } => {
                 self.saw(at);
-                self.ended(entry.bytes);
+                self.ended(lane.application, entry.bytes);
             }
         }
         let key = keys::delivery(id);

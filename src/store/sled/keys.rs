@@ -13,6 +13,7 @@
 //! E event id                    the message with this event id
 //! I idempotency key             what was sent under it
 //! R kind key                    a record
+//! O                             the payload bytes of the application's deliveries that have not ended
 //! C                             (application 0) the counters of the last commit
 //! Q key                         (application 0) a damaged row, set aside
 //! ```
@@ -36,6 +37,7 @@ const ATTEMPT: u8 = b'A';
 const EVENT_ID: u8 = b'E';
 const IDEMPOTENCY: u8 = b'I';
 const RECORD: u8 = b'R';
+const OPEN_BYTES: u8 = b'O';
 const COMMIT: u8 = b'C';
 const SET_ASIDE: u8 = b'Q';
 
@@ -61,6 +63,11 @@ pub(super) fn messages(application: ApplicationId) -> Key {
 
 pub(super) fn part(application: ApplicationId, id: MessageId, number: u16) -> Key {
     key(application, PART, &[&id.to_bytes(), &number.to_be_bytes()])
+}
+
+/// What the keys of all parts of a payload start with.
+pub(super) fn parts(application: ApplicationId, id: MessageId) -> Key {
+    key(application, PART, &[&id.to_bytes()])
 }
 
 /// The key of a waiting delivery, beside its lane.
@@ -193,6 +200,10 @@ fn kind(kind: RecordKind) -> u8 {
 /// The name of a record, after the kind's byte.
 pub(super) fn read_record(key: &[u8]) -> &[u8] {
     key.get(18..).unwrap_or_default()
+}
+
+pub(super) fn open_bytes(application: ApplicationId) -> Key {
+    key(application, OPEN_BYTES, &[])
 }
 
 pub(super) fn commit() -> Key {

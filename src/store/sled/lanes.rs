@@ -193,6 +193,13 @@ impl Lanes {
         self.note_if_hungry(lane);
     }
 
+    /// A fresh message is not to be sent as it was: what goes out of this place is read from disk.
+    pub(super) fn drop_cached(&mut self, lane: Lane, place: Place) {
+        let entry = self.lanes.get_mut(&lane).and_then(|of| of.window.get_mut(&place));
+        let bytes = entry.and_then(|entry| entry.message.take()).map_or(0, |message| message.payload.len());
+        self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
+    }
+
     fn forget(&mut self, entry: Option<Entry>) {
         if let Some(entry) = entry {
             self.in_windows -= 1;
@@ -373,6 +380,7 @@ mod tests {
             accepted_at: at(0),
             test: false,
             routing: crate::message::Routing::To(vec![lane(1).endpoint]),
+            expunged: false,
         }
     }
 

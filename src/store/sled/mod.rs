@@ -16,10 +16,12 @@ mod admission;
 mod commit;
 mod counts;
 mod database;
+mod expunge;
 mod folder;
 mod intake;
 mod keys;
 mod lanes;
+mod open_bytes;
 mod queries;
 mod rows;
 mod shared;
@@ -37,13 +39,16 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Health, Lease,
-    MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
+    Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind,
+    Replayed, Settled, Settlement, Store,
 };
 use crate::time::Timestamp;
 
+use admission::Queued;
 use counts::Counting;
-use database::Database;
+use database::{Database, Opened};
+use expunge::Target;
 use folder::Folder;
 use queries::Look;
 use shared::Shared;
@@ -62,6 +67,8 @@ pub struct SledConfig {
     /// Sends are refused while this many bytes of payload wait to be delivered (each delivery counts its
     /// message's). Default: 8 GiB.
     pub max_open_bytes: u64,
+    /// A send is refused by itself that would take the same of its application beyond this many bytes. Default: 1 GiB.
+    pub max_open_bytes_per_application: u64,
     /// Sends are refused while this many bytes of messages and attempts are kept; the folder takes up to
     /// six times as much. Default: 64 GiB.
     pub max_kept_bytes: u64,
@@ -79,6 +86,7 @@ impl SledConfig {
         SledConfig {
             path: path.into(),
             max_open_bytes: 8 << 30,
+            max_open_bytes_per_application: MAX_OPEN_BYTES_PER_APPLICATION,
             max_kept_bytes: 64 << 30,
             min_free_bytes: 256 << 20,
             max_cached_bytes: 32 << 20,
@@ -92,6 +100,7 @@ type Query = Box<dyn FnOnce() + Send>;
 pub struct SledStore {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
+    queued: Queued,
     queries: Mutex<Option<mpsc::Sender<Query>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -132,6 +141,7 @@ impl SledStore {
         let store = SledStore {
             shared,
             requests,
+            queued: Queued::default(),
             queries: Mutex::new(Some(queries)),
             threads: Mutex::new(vec![writer, reader]),
         };
@@ -191,8 +201,9 @@ fn open(config: &SledConfig) -> Result<(Arc<Shared>, Writer), Error> {
         tracing::error!(folder = %config.path.display(), warning, "the store was opened with a warning");
     }
     let tree = (*opened.database.db).clone();
-    let shared = Arc::new(Shared::new(folder, tree, opened.counters, opened.lanes, opened.warnings));
-    let writer = Writer::new(Arc::clone(&shared), config.clone(), (opened.database, opened.counters));
+    let Opened { database, counters, open_bytes, lanes, warnings } = opened;
+    let shared = Arc::new(Shared::new(folder, tree, counters, &open_bytes, lanes, warnings));
+    let writer = Writer::new(Arc::clone(&shared), config.clone(), (database, counters, open_bytes));
     Ok((shared, writer))
 }
 
@@ -206,7 +217,8 @@ impl Store for SledStore {
     fn enqueue(&self, batch: Vec<Enqueue>) -> Answer<'_, Vec<Enqueued>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.requests.try_send(Request::Enqueue(batch, reply)).map_err(|error| match error {
+            let queued = self.queued.take(&batch)?;
+            self.requests.try_send(Request::Enqueue(batch, queued, reply)).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => Error::Overloaded("too many sends wait for the disk".into()),
                 mpsc::error::TrySendError::Closed(_) => Error::Closed,
             })?;
@@ -246,6 +258,23 @@ impl Store for SledStore {
         self.ask(move |reply| Request::Cancel(what, reason, now, reply))
     }
 
+    fn expunge(&self, application: ApplicationId, what: Expunge) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let target = match what {
+                Expunge::Payload(id) => Some(Target::Payload(application, id)),
+                // The reader looks for it, so that the writer need not.
+                Expunge::Response(id) => {
+                    let lane = self.look(move |look| look.lane_of_attempt(application, id)).await?;
+                    lane.map(|lane| Target::Response(lane, id))
+                }
+            };
+            match target {
+                Some(target) => self.ask(move |reply| Request::Expunge(target, reply)).await,
+                None => Ok(false),
+            }
+        })
+    }
+
     fn message(&self, application: ApplicationId, id: MessageId) -> Answer<'_, Option<Arc<Message>>> {
         self.look(move |look| look.message(application, id))
     }
@@ -276,6 +305,10 @@ impl Store for SledStore {
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
         self.look(move |look| look.attempts(application, &query))
+    }
+
+    fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
+        self.look(move |look| look.attempt(application, id))
     }
 
     fn count(&self, application: ApplicationId, query: CountQuery) -> Answer<'_, Counts> {
@@ -311,6 +344,11 @@ impl Store for SledStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.ask(move |reply| Request::Prune(prune, reply))
+    }
+
+    fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64> {
+        let shared = Arc::clone(&self.shared);
+        self.look(move |_| Ok(shared.open_bytes_of(application)))
     }
 
     fn health(&self) -> Answer<'_, Health> {

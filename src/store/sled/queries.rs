@@ -66,11 +66,23 @@ impl Look<'_> {
         id: MessageId,
         stored: StoredMessage,
     ) -> Found<Option<Arc<Message>>> {
-        let mut payload = stored.head;
-        if stored.row.parts() > 0 {
-            let mut whole = Vec::with_capacity(stored.row.length as usize);
+        if let Some(payload) = self.payload(application, id, &stored)? {
+            return Ok(Some(Arc::new(stored.into_message(application, id, payload))));
+        }
+        // A part is not there: the message may have been expunged since its row was read.
+        let key = keys::message(application, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        let again = MessageRow::unseal(&key, &value).ok().filter(|stored| stored.expunged);
+        Ok(again.map(|stored| Arc::new(stored.into_message(application, id, Bytes::new()))))
+    }
+
+    /// A payload, put together from its parts. `None` if one is missing or damaged.
+    fn payload(&self, application: ApplicationId, id: MessageId, stored: &StoredMessage) -> Found<Option<Bytes>> {
+        let mut payload = stored.head.clone();
+        if stored.parts() > 0 {
+            let mut whole = Vec::with_capacity(stored.length());
             whole.extend_from_slice(&payload);
-            for number in 0..stored.row.parts() {
+            for number in 0..stored.parts() {
                 let key = keys::part(application, id, number);
                 let Some(value) = self.tree.get(&key)? else { return Ok(None) };
                 let Some(part) = self.sound(&key, rows::unseal_raw(&key, &value)) else { return Ok(None) };
@@ -78,10 +90,7 @@ impl Look<'_> {
             }
             payload = Bytes::from(whole);
         }
-        if payload.len() != stored.row.length as usize {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(stored.row.into_message(application, id, payload))))
+        Ok(Some(payload).filter(|payload| payload.len() == stored.length()))
     }
 
     pub(super) fn message_by_event_id(&self, application: ApplicationId, event_id: &str) -> Found<Option<MessageId>> {
@@ -109,7 +118,7 @@ impl Look<'_> {
             let Some(id) = keys::read_message(&key) else { continue };
             let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { continue };
             // The parts of a payload are read only for what is wanted.
-            if !query.fits(&stored.row.clone().into_message(application, id, Bytes::new())) {
+            if !query.fits(&stored.row.clone().without_payload(application, id)) {
                 continue;
             }
             let Some(message) = self.with_payload(application, id, stored)? else { continue };
@@ -233,7 +242,7 @@ impl Look<'_> {
         let key = keys::message(application, id);
         let Some(value) = self.tree.get(&key)? else { return Ok(false) };
         let stored = self.sound(&key, MessageRow::unseal(&key, &value));
-        let message = stored.map(|stored| stored.row.into_message(application, id, Bytes::new()));
+        let message = stored.map(|stored| stored.row.without_payload(application, id));
         Ok(message.is_some_and(|message| query.fits_message(&message)))
     }
 
@@ -255,8 +264,7 @@ impl Look<'_> {
                 if !to.takes(id) {
                     continue;
                 }
-                let row = self.row::<AttemptRow>(&keys::attempt(lane, id))?;
-                if let Some(attempt) = row.and_then(|row| row.into_attempt(lane, id))
+                if let Some(attempt) = self.attempt_of_lane(lane, id)?
                     && self.fits(query, &attempt)?
                 {
                     to.add(attempt);
@@ -279,13 +287,40 @@ impl Look<'_> {
             if !to.takes(id) {
                 break;
             }
-            let row = self.sound(&key, rows::unseal::<AttemptRow>(&key, &value));
-            let Some(attempt) = row.and_then(|row| row.into_attempt(lane, id)) else { continue };
+            let stored = self.sound(&key, AttemptRow::unseal(&key, &value));
+            let Some(attempt) = stored.and_then(|stored| stored.into_attempt(lane, id)) else { continue };
             if self.fits(query, &attempt)? {
                 to.add(attempt);
             }
         }
         Ok(())
+    }
+
+    fn attempt_of_lane(&self, lane: Lane, id: AttemptId) -> Found<Option<Attempt>> {
+        let key = keys::attempt(lane, id);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        let stored = self.sound(&key, AttemptRow::unseal(&key, &value));
+        Ok(stored.and_then(|stored| stored.into_attempt(lane, id)))
+    }
+
+    /// An attempt by its id: a look into each lane that has attempts.
+    pub(super) fn attempt(&self, application: ApplicationId, id: AttemptId) -> Found<Option<Attempt>> {
+        match self.lane_of_attempt(application, id)? {
+            Some(lane) => self.attempt_of_lane(lane, id),
+            None => Ok(None),
+        }
+    }
+
+    /// The lane of an attempt, also of a damaged one that was set aside.
+    pub(super) fn lane_of_attempt(&self, application: ApplicationId, id: AttemptId) -> Found<Option<Lane>> {
+        for endpoint in self.endpoints_with_attempts(application)? {
+            let lane = Lane { application, endpoint };
+            let key = keys::attempt(lane, id);
+            if self.tree.contains_key(&key)? || self.tree.contains_key(keys::set_aside(&key))? {
+                return Ok(Some(lane));
+            }
+        }
+        Ok(None)
     }
 
     /// The endpoints that have attempts, by jumps from one to the next.

@@ -3,22 +3,29 @@
 //! Every value is a byte for its layout's version, a CRC-32 over key, version and body, and the body
 //! (postcard). A value whose checksum does not fit its key is damaged, whatever it decodes to.
 //!
-//! To change a row: add a struct beside the old one, raise the version that [`seal`] writes for it, and read
-//! both in its `open_…` function. A field added at the end of a postcard struct is a change, too.
+//! To change a row: add a struct beside the old one, raise the version that it is sealed with, and read both where it
+//! is unsealed. A field added at the end of a postcard struct is a change, too. A version that older programs do not
+//! know raises [`FORMAT`](super::folder::FORMAT): they would take it for damage.
+
+mod attempt;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Response, Timing, Trigger};
-use crate::delivery::{CancelReason, DeadReason, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind};
-use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::delivery::{CancelReason, DeadReason, Progress, State};
+use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::message::{Message, NoRoute, Routing};
 use crate::store::Record;
 use crate::time::Timestamp;
 
+pub(super) use attempt::AttemptRow;
+
 /// The version of every row's layout today.
 const VERSION: u8 = 1;
+/// The version of the row of a message without its payload, or of an attempt without its response's body: all else
+/// is laid out as in version 1.
+const EXPUNGED: u8 = 2;
 const HEAD: usize = 5;
 
 /// The largest part of a payload in one value. A leaf of the tree holds up to 16 values, and a leaf over a
@@ -30,23 +37,40 @@ pub(super) const PART: usize = 32 * 1024;
 pub(super) struct Damaged;
 
 /// Puts version and checksum before a body.
-fn seal_bytes(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+fn seal_bytes(version: u8, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD + parts.iter().map(|part| part.len()).sum::<usize>());
-    value.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    value.extend_from_slice(&[version, 0, 0, 0, 0]);
     parts.iter().for_each(|part| value.extend_from_slice(part));
-    let checksum = checksum(key, VERSION, &value[HEAD..]);
+    let checksum = checksum(key, version, &value[HEAD..]);
     value[1..HEAD].copy_from_slice(&checksum.to_be_bytes());
     value
 }
 
-/// The body of a value whose checksum fits.
-fn unseal_bytes<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Damaged> {
+/// The version and the body of a value whose checksum fits.
+fn unseal_any<'v>(key: &[u8], value: &'v [u8]) -> Result<(u8, &'v [u8]), Damaged> {
     let (head, body) = value.split_at_checked(HEAD).ok_or(Damaged)?;
     let sum = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    if head[0] != VERSION || sum != checksum(key, head[0], body) {
+    if sum != checksum(key, head[0], body) {
         return Err(Damaged);
     }
-    Ok(body)
+    Ok((head[0], body))
+}
+
+/// The body of a value that has one version only.
+fn unseal_bytes<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Damaged> {
+    match unseal_any(key, value)? {
+        (VERSION, body) => Ok(body),
+        (_, _) => Err(Damaged),
+    }
+}
+
+/// The body of a value that can be expunged, and whether it is.
+fn unseal_expungeable<'v>(key: &[u8], value: &'v [u8]) -> Result<(&'v [u8], bool), Damaged> {
+    match unseal_any(key, value)? {
+        (VERSION, body) => Ok((body, false)),
+        (EXPUNGED, body) => Ok((body, true)),
+        (_, _) => Err(Damaged),
+    }
 }
 
 fn checksum(key: &[u8], version: u8, body: &[u8]) -> u32 {
@@ -60,7 +84,7 @@ fn checksum(key: &[u8], version: u8, body: &[u8]) -> u32 {
 /// Encodes a row for its key.
 pub(super) fn seal<R: Serialize>(key: &[u8], row: &R) -> Vec<u8> {
     let body = postcard::to_stdvec(row).expect("rows are plain data, which postcard encodes into memory");
-    seal_bytes(key, &[&body])
+    seal_bytes(VERSION, key, &[&body])
 }
 
 /// Decodes the row of a key.
@@ -70,7 +94,7 @@ pub(super) fn unseal<R: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<R,
 
 /// A value that is bytes alone: a part of a payload, or a damaged row set aside.
 pub(super) fn seal_raw(key: &[u8], bytes: &[u8]) -> Vec<u8> {
-    seal_bytes(key, &[bytes])
+    seal_bytes(VERSION, key, &[bytes])
 }
 
 pub(super) fn unseal_raw<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], Damaged> {
@@ -93,6 +117,26 @@ pub(super) struct Counters {
     pub(super) kept_bytes: u64,
     /// The latest time in any write.
     pub(super) latest: u64,
+}
+
+impl Counters {
+    /// Version 2 says that the rows with each application's open bytes are there; all else is as in version 1.
+    const VERSION: u8 = 2;
+
+    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+        seal_bytes(Counters::VERSION, key, &[&body])
+    }
+
+    /// The counters, and whether applications have been counted.
+    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<(Counters, bool), Damaged> {
+        let (version, body) = unseal_any(key, value)?;
+        if version != VERSION && version != Counters::VERSION {
+            return Err(Damaged);
+        }
+        let counters = postcard::from_bytes(body).map_err(|_| Damaged)?;
+        Ok((counters, version == Counters::VERSION))
+    }
 }
 
 /// A message without its payload.
@@ -118,6 +162,26 @@ pub(super) struct MessageRow {
 pub(super) struct StoredMessage {
     pub(super) row: MessageRow,
     pub(super) head: Bytes,
+    /// Whether the payload is gone: then there is no part of it.
+    pub(super) expunged: bool,
+}
+
+impl StoredMessage {
+    /// How long the payload is that is stored.
+    pub(super) fn length(&self) -> usize {
+        if self.expunged { 0 } else { self.row.length as usize }
+    }
+
+    /// How many further parts the payload has.
+    pub(super) fn parts(&self) -> u16 {
+        let beyond = self.length().saturating_sub(PART);
+        u16::try_from(beyond.div_ceil(PART)).unwrap_or(u16::MAX)
+    }
+
+    /// The message, with the payload that was put together from its parts.
+    pub(super) fn into_message(self, application: ApplicationId, id: MessageId, payload: Bytes) -> Message {
+        Message { expunged: self.expunged, ..self.row.into_message(application, id, payload) }
+    }
 }
 
 impl MessageRow {
@@ -144,30 +208,38 @@ impl MessageRow {
 
     /// Encodes the row with the payload's first part behind it.
     pub(super) fn seal(&self, key: &[u8], payload: &[u8]) -> Vec<u8> {
+        self.seal_as(VERSION, key, &payload[..payload.len().min(PART)])
+    }
+
+    /// Encodes the row alone, its payload being gone.
+    pub(super) fn seal_expunged(&self, key: &[u8]) -> Vec<u8> {
+        self.seal_as(EXPUNGED, key, &[])
+    }
+
+    fn seal_as(&self, version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
         let row = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
         let length = u32::try_from(row.len()).expect("a message's settings have bounded lengths").to_be_bytes();
-        seal_bytes(key, &[&length, &row, &payload[..payload.len().min(PART)]])
+        seal_bytes(version, key, &[&length, &row, payload])
     }
 
     pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<StoredMessage, Damaged> {
-        let body = unseal_bytes(key, value)?;
+        let (body, expunged) = unseal_expungeable(key, value)?;
         let (length, rest) = body.split_first_chunk::<4>().ok_or(Damaged)?;
         let (row, head) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Damaged)?;
         let row: MessageRow = postcard::from_bytes(row).map_err(|_| Damaged)?;
-        Ok(StoredMessage { row, head: Bytes::copy_from_slice(head) })
-    }
-
-    /// How many further parts the payload has.
-    pub(super) fn parts(&self) -> u16 {
-        let beyond = (self.length as usize).saturating_sub(PART);
-        u16::try_from(beyond.div_ceil(PART)).unwrap_or(u16::MAX)
+        Ok(StoredMessage { row, head: Bytes::copy_from_slice(head), expunged })
     }
 
     pub(super) fn place(&self) -> (Timestamp, u64) {
         (Timestamp::from_millis(self.accepted_at), self.sequence)
     }
 
-    pub(super) fn into_message(self, application: ApplicationId, id: MessageId, payload: Bytes) -> Message {
+    /// The message as far as this row knows it, for filters.
+    pub(super) fn without_payload(self, application: ApplicationId, id: MessageId) -> Message {
+        self.into_message(application, id, Bytes::new())
+    }
+
+    fn into_message(self, application: ApplicationId, id: MessageId, payload: Bytes) -> Message {
         let routing = match self.nowhere.and_then(no_route) {
             Some(why) => Routing::Nowhere(why),
             None => Routing::To(self.to.into_iter().map(EndpointId::from_bytes).collect()),
@@ -184,6 +256,7 @@ impl MessageRow {
             accepted_at: Timestamp::from_millis(self.accepted_at),
             test: self.test,
             routing,
+            expunged: false,
         }
     }
 }
@@ -267,97 +340,6 @@ impl StateRow {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct AttemptRow {
-    pub(super) message: [u8; 16],
-    number: u32,
-    round: u32,
-    trigger: u8,
-    started_at: u64,
-    url: String,
-    request_headers: Vec<(String, String)>,
-    outcome: OutcomeRow,
-    response: Option<ResponseRow>,
-    head_us: Option<u64>,
-    total_us: u64,
-    result: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum OutcomeRow {
-    Answered { status: u16, retry_after_ms: Option<u64> },
-    Failed(u8),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ResponseRow {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Bytes,
-    truncated: bool,
-}
-
-impl AttemptRow {
-    pub(super) fn of(attempt: &Attempt) -> Self {
-        let outcome = match attempt.outcome {
-            Outcome::Answered { status, retry_after } => {
-                let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                OutcomeRow::Answered { status, retry_after_ms: retry_after.map(millis) }
-            }
-            Outcome::Failed(failure) => OutcomeRow::Failed(code(&FAILURES, failure)),
-        };
-        let response = attempt.response.as_ref().map(|response| ResponseRow {
-            status: response.status,
-            headers: response.headers.clone(),
-            body: response.body.clone(),
-            truncated: response.truncated,
-        });
-        AttemptRow {
-            message: attempt.delivery.message.to_bytes(),
-            number: attempt.number,
-            round: attempt.round,
-            trigger: code(&TRIGGERS, attempt.trigger),
-            started_at: attempt.started_at.as_millis(),
-            url: attempt.url.clone(),
-            request_headers: attempt.request_headers.clone(),
-            outcome,
-            response,
-            head_us: attempt.timing.head_us,
-            total_us: attempt.timing.total_us,
-            result: code(&STATE_KINDS, attempt.result),
-        }
-    }
-
-    pub(super) fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
-        let outcome = match self.outcome {
-            OutcomeRow::Answered { status, retry_after_ms } => {
-                Outcome::Answered { status, retry_after: retry_after_ms.map(std::time::Duration::from_millis) }
-            }
-            OutcomeRow::Failed(failure) => Outcome::Failed(*FAILURES.get(usize::from(failure))?),
-        };
-        let response = self.response.map(|row| Response {
-            status: row.status,
-            headers: row.headers,
-            body: row.body,
-            truncated: row.truncated,
-        });
-        Some(Attempt {
-            id,
-            delivery: DeliveryId { lane, message: MessageId::from_bytes(self.message) },
-            number: self.number,
-            round: self.round,
-            trigger: *TRIGGERS.get(usize::from(self.trigger))?,
-            started_at: Timestamp::from_millis(self.started_at),
-            url: self.url,
-            request_headers: self.request_headers,
-            outcome,
-            response,
-            timing: Timing { head_us: self.head_us, total_us: self.total_us },
-            result: *STATE_KINDS.get(usize::from(self.result))?,
-        })
-    }
-}
-
 /// What was sent under an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdempotencyRow {
@@ -380,7 +362,7 @@ impl RecordRow {
 }
 
 // The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
-const DEAD_REASONS: [DeadReason; 7] = [
+const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::Exhausted,
     DeadReason::Refused,
     DeadReason::Gone,
@@ -388,27 +370,10 @@ const DEAD_REASONS: [DeadReason; 7] = [
     DeadReason::Blocked,
     DeadReason::Unsendable,
     DeadReason::Damaged,
+    DeadReason::Expunged,
 ];
-const CANCEL_REASONS: [CancelReason; 3] =
-    [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested];
-const TRIGGERS: [Trigger; 4] = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test];
-const STATE_KINDS: [StateKind; 5] =
-    [StateKind::Waiting, StateKind::Leased, StateKind::Delivered, StateKind::Dead, StateKind::Canceled];
-const FAILURES: [Failure; 13] = [
-    Failure::Timeout,
-    Failure::Dns,
-    Failure::Refused,
-    Failure::Unreachable,
-    Failure::Tls,
-    Failure::Reset,
-    Failure::Protocol,
-    Failure::Blocked,
-    Failure::BlockedAddress,
-    Failure::Unsendable,
-    Failure::Lost,
-    Failure::Panicked,
-    Failure::Damaged,
-];
+const CANCEL_REASONS: [CancelReason; 4] =
+    [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
 const NO_ROUTES: [NoRoute; 4] =
     [NoRoute::NoEndpoints, NoRoute::AllDisabled, NoRoute::EventTypeNotWanted, NoRoute::ChannelsNotWanted];
 
@@ -428,6 +393,9 @@ fn no_route(code: u8) -> Option<NoRoute> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::Response;
+    use crate::delivery::Lane;
+    use crate::id::AttemptId;
     use proptest::prelude::*;
 
     proptest! {
@@ -450,11 +418,65 @@ mod tests {
                 let _ = MessageRow::unseal(b"k", value);
                 let _ = unseal::<WaitingRow>(b"k", value);
                 let _ = unseal::<DeliveryRow>(b"k", value);
-                let _ = unseal::<AttemptRow>(b"k", value);
+                let _ = AttemptRow::unseal(b"k", value);
                 let _ = unseal::<IdempotencyRow>(b"k", value);
                 let _ = unseal::<RecordRow>(b"k", value);
-                let _ = unseal::<Counters>(b"k", value);
+                let _ = Counters::unseal(b"k", value);
             }
         }
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// As they stand in the folders of earlier programs. These texts never change.
+    #[test]
+    fn rows_of_the_first_version_are_read() {
+        let (application, id) = (ApplicationId::from_bytes([1; 16]), MessageId::from_bytes([2; 16]));
+        let value = bytes(
+            "019101f5ad0000003e0a63616c6c2e656e6465640101056576656e740102657580a0f1c2b13481a0f1c2b134000103030303\
+             030303030303030303030303000701036b657909077b2261223a317d",
+        );
+        let stored = MessageRow::unseal(b"key", &value).unwrap();
+        assert_eq!((&stored.head[..], stored.expunged, stored.length()), (&br#"{"a":1}"#[..], false, 7));
+        assert_eq!(
+            (stored.row.place(), &stored.row.idempotency),
+            ((Timestamp::from_millis(1_800_000_000_001), 7), &Some(("key".to_owned(), 9)))
+        );
+        assert_eq!(stored.row.seal(b"key", &stored.head), value, "what is not expunged is written as ever");
+        let head = stored.head.clone();
+        let message = stored.into_message(application, id, head);
+        assert_eq!((message.event_type.as_str(), message.event_id.as_deref()), ("call.ended", Some("event")));
+        assert_eq!(message.routing, Routing::To(vec![EndpointId::from_bytes([3; 16])]));
+        assert!(message.json && !message.expunged && message.channels == ["eu"]);
+
+        let value = bytes(
+            "01f71fd11202020202020202020202020202020202010100848890a0c080011e68747470733a2f2f72656365697665722e65\
+             78616d706c652f686f6f6b73010c636f6e74656e742d74797065106170706c69636174696f6e2f6a736f6e00f4030001f403\
+             0103782d610162046f6f70730100dc0b00",
+        );
+        let stored = AttemptRow::unseal(b"key", &value).unwrap();
+        assert_eq!(stored.row.seal(b"key"), value);
+        let lane = Lane { application, endpoint: EndpointId::from_bytes([3; 16]) };
+        let attempt = stored.into_attempt(lane, AttemptId::from_bytes([4; 16])).unwrap();
+        let headers = vec![("x-a".to_owned(), "b".to_owned())];
+        let response = Response { status: 500, headers, body: "oops".into(), truncated: true, expunged: false };
+        assert_eq!((attempt.response, attempt.delivery.message), (Some(response), id));
+
+        let value = bytes("0115a619c601020304f403d80407");
+        let expected =
+            Counters { commit: 1, epoch: 2, sequence: 3, open: 4, open_bytes: 500, kept_bytes: 600, latest: 7 };
+        assert_eq!(Counters::unseal(b"key", &value), Ok((expected, false)));
+        assert_eq!(Counters::unseal(b"key", &expected.seal(b"key")), Ok((expected, true)));
+    }
+
+    #[test]
+    fn a_row_of_an_unknown_version_is_damage() {
+        let mut value = seal_bytes(3, b"key", &[b"body"]);
+        assert_eq!(unseal_raw(b"key", &value), Err(Damaged));
+        assert!(MessageRow::unseal(b"key", &value).is_err() && AttemptRow::unseal(b"key", &value).is_err());
+        value = seal_bytes(EXPUNGED, b"key", &[&[]]);
+        assert_eq!(unseal_raw(b"key", &value), Err(Damaged), "only messages and attempts can be expunged");
     }
 }

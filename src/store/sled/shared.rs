@@ -1,18 +1,21 @@
 //! What the store's handle, its writer and its reader share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use tokio::sync::Notify;
 
+use crate::id::ApplicationId;
 use crate::store::{Error, Health};
 use crate::time::Timestamp;
 
+use super::database::{Database, Opened};
 use super::folder::Folder;
 use super::keys::Key;
 use super::lanes::Lanes;
+use super::open_bytes::OpenBytes;
 use super::rows::Counters;
 use super::writer::Effect;
 
@@ -24,6 +27,8 @@ pub(super) struct Shared {
     pub(super) bell: Arc<Notify>,
     open: AtomicU64,
     open_bytes: AtomicU64,
+    /// The same of each application that has any.
+    open_bytes_of: Mutex<HashMap<ApplicationId, u64>>,
     latest: AtomicU64,
     damaged: AtomicU64,
     /// Keys of damaged rows that were met and are to be set aside.
@@ -41,6 +46,7 @@ impl Shared {
         folder: Folder,
         tree: sled::Tree,
         counters: Counters,
+        open_bytes: &OpenBytes,
         lanes: Lanes,
         warnings: Vec<String>,
     ) -> Self {
@@ -51,6 +57,7 @@ impl Shared {
             bell: Arc::new(Notify::new()),
             open: AtomicU64::new(0),
             open_bytes: AtomicU64::new(0),
+            open_bytes_of: Mutex::new(open_bytes.figures().clone()),
             latest: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             met: Mutex::default(),
@@ -58,7 +65,7 @@ impl Shared {
             failure: Mutex::new(None),
             warnings: Mutex::new(warnings),
         };
-        shared.committed(&counters);
+        shared.committed(&counters, Vec::new());
         shared
     }
 
@@ -74,8 +81,16 @@ impl Shared {
         *self.tree.write().expect(UNPOISONED) = None;
     }
 
-    /// The counters of a commit that is durable.
-    pub(super) fn committed(&self, counters: &Counters) {
+    /// The counters of a commit that is durable, and the open bytes of the applications where they changed.
+    pub(super) fn committed(&self, counters: &Counters, open_bytes: Vec<(ApplicationId, u64)>) {
+        let mut figures = self.open_bytes_of.lock().expect(UNPOISONED);
+        for (application, bytes) in open_bytes {
+            match bytes {
+                0 => figures.remove(&application),
+                bytes => figures.insert(application, bytes),
+            };
+        }
+        drop(figures);
         self.open.store(counters.open, Relaxed);
         self.open_bytes.store(counters.open_bytes, Relaxed);
         self.latest.store(counters.latest, Relaxed);
@@ -90,6 +105,7 @@ impl Shared {
                 Effect::Insert(lane, place, entry) => lanes.insert(lane, place, entry),
                 Effect::Remove(lane, place) => lanes.remove(lane, place),
                 Effect::Closed(lane, closed) => lanes.set_closed(lane, closed),
+                Effect::DropCached(lane, place) => lanes.drop_cached(lane, place),
             }
         }
         drop(lanes);
@@ -119,14 +135,17 @@ impl Shared {
         self.tree_is_gone();
     }
 
-    pub(super) fn reopened(&self, tree: &sled::Tree, counters: Counters, lanes: Lanes, warnings: Vec<String>) {
-        self.committed(&counters);
+    pub(super) fn reopened(&self, opened: Opened) -> (Database, OpenBytes) {
+        let Opened { database, counters, open_bytes, lanes, warnings } = opened;
+        self.committed(&counters, Vec::new());
+        *self.open_bytes_of.lock().expect(UNPOISONED) = open_bytes.figures().clone();
         *self.lanes() = lanes;
         self.reported.lock().expect(UNPOISONED).clear();
         *self.warnings.lock().expect(UNPOISONED) = warnings;
         *self.failure.lock().expect(UNPOISONED) = None;
-        *self.tree.write().expect(UNPOISONED) = Some(tree.clone());
+        *self.tree.write().expect(UNPOISONED) = Some((*database.db).clone());
         self.bell.notify_one();
+        (database, open_bytes)
     }
 
     /// Why nothing can be written or read now.
@@ -135,6 +154,10 @@ impl Shared {
             Some(why) => Error::Unavailable(why),
             None => Error::Closed,
         }
+    }
+
+    pub(super) fn open_bytes_of(&self, application: ApplicationId) -> u64 {
+        self.open_bytes_of.lock().expect(UNPOISONED).get(&application).copied().unwrap_or(0)
     }
 
     pub(super) fn latest(&self) -> Timestamp {

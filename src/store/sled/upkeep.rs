@@ -20,6 +20,8 @@ use super::writer::{Effect, Writer};
 struct Found {
     row: DeliveryRow,
     state: State,
+    /// Whether its message's payload is gone.
+    expunged: bool,
 }
 
 impl Writer {
@@ -81,6 +83,9 @@ impl Writer {
             if record_version(tree, &put.key)? != put.expected {
                 return Ok(None);
             }
+            if let Some(refused) = self.replay_refused(tree, batch)? {
+                return Ok(Some(refused));
+            }
             self.put_record(&put);
         }
         let mut seen = BTreeSet::new();
@@ -96,8 +101,21 @@ impl Writer {
         Ok(Some(results))
     }
 
+    /// A record that goes along with a replay counts what is replayed: it is all or nothing.
+    fn replay_refused(&self, tree: &sled::Tree, batch: &[DeliveryId]) -> io::Result<Option<Vec<Replayed>>> {
+        let mut results = Vec::with_capacity(batch.len());
+        for id in batch {
+            let expunged = self.find(tree, *id)?.is_some_and(|found| found.expunged);
+            results.push(if expunged { Replayed::Expunged } else { Replayed::Untouched });
+        }
+        Ok(Some(results).filter(|results| results.contains(&Replayed::Expunged)))
+    }
+
     fn replay_one(&mut self, tree: &sled::Tree, id: DeliveryId, now: Timestamp) -> io::Result<Replayed> {
-        let Some(Found { mut row, state }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
+        let Some(Found { mut row, state, expunged }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
+        if expunged {
+            return Ok(Replayed::Expunged);
+        }
         let place = |due| (due, row.sequence);
         let entry =
             |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: None };
@@ -119,7 +137,7 @@ impl Writer {
                 let entry = entry(Progress::from(row.progress).next_round(now), row.bytes);
                 row.progress = entry.progress.into();
                 row.state = StateRow::Waiting { due: now.as_millis() };
-                self.opened(&entry);
+                self.opened(id.lane.application, &entry);
                 self.wait(id.lane, place(now), entry);
                 self.put_delivery(id, &row);
                 self.commit.delete(keys::dead(id));
@@ -147,7 +165,7 @@ impl Writer {
                 return Ok(None);
             };
             let Some(state) = row.state.state() else { return Ok(None) };
-            return Ok(Some(Found { row, state }));
+            return Ok(Some(Found { row, state, expunged: message.expunged }));
         }
         if !message.row.to.contains(&id.lane.endpoint.to_bytes()) {
             return Ok(None);
@@ -161,7 +179,7 @@ impl Writer {
             bytes: message.row.length,
             attempts: Vec::new(),
         };
-        Ok(Some(Found { row, state: State::Waiting { due } }))
+        Ok(Some(Found { row, state: State::Waiting { due }, expunged: message.expunged }))
     }
 
     pub(super) fn cancel(
@@ -173,7 +191,7 @@ impl Writer {
     ) -> io::Result<usize> {
         match what {
             Cancel::Delivery(id) => match self.find(tree, id)? {
-                Some(Found { row, state: State::Waiting { due } })
+                Some(Found { row, state: State::Waiting { due }, .. })
                     if self.shared.lanes().leased_until(id.lane, (due, row.sequence)).is_none() =>
                 {
                     self.cancel_one(id, (due, row.sequence), row, reason, now);
@@ -236,7 +254,7 @@ impl Writer {
         self.saw(now);
         self.commit.delete(keys::waiting(id.lane, place));
         self.effects.push(Effect::Remove(id.lane, place));
-        self.ended(row.bytes);
+        self.ended(id.lane.application, row.bytes);
         row.state = StateRow::of(State::Canceled { at: now, reason });
         self.put_delivery(id, &row);
     }
@@ -260,7 +278,8 @@ impl Writer {
                 looked += 1;
                 pruned.next = Some((application, id));
                 if let Ok(message) = MessageRow::unseal(&key, &value) {
-                    let of = MessageOf { application, id, key, bytes: value.len() as u64, row: message.row };
+                    let (bytes, parts) = (value.len() as u64, message.parts());
+                    let of = MessageOf { application, id, key, bytes, parts, row: message.row };
                     pruned.removed += usize::from(self.prune_one(tree, prune, of)?);
                 }
                 if self.commit.is_full() {
@@ -277,7 +296,7 @@ impl Writer {
     }
 
     fn prune_one(&mut self, tree: &sled::Tree, prune: &Prune, of: MessageOf) -> io::Result<bool> {
-        let MessageOf { application, id, key, bytes, row } = of;
+        let MessageOf { application, id, key, bytes, parts, row } = of;
         if row.idempotency.as_ref().is_some_and(|(_, expires_at)| *expires_at > prune.now.as_millis()) {
             return Ok(false);
         }
@@ -309,7 +328,7 @@ impl Writer {
             self.commit.delete(keys::delivery(delivery_id));
             self.commit.delete(keys::dead(delivery_id));
         }
-        for number in 0..row.parts() {
+        for number in 0..parts {
             let key = keys::part(application, id, number);
             freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
             self.commit.delete(key);
@@ -375,11 +394,14 @@ impl Writer {
         if let Some((lane, place)) = keys::read_waiting(&key) {
             self.effects.push(Effect::Remove(lane, place));
             if let Some(entry) = waits_at(tree, lane, place)? {
+                let bytes = u64::from(entry.bytes);
                 self.mend(lane, place, entry);
+                self.recount_open_bytes(tree, lane.application, bytes)?;
                 self.finish();
                 return Ok(());
             }
-            self.ended(0);
+            self.ended(lane.application, 0);
+            self.recount_open_bytes(tree, lane.application, 0)?;
         }
         match keys::read_delivery(&key) {
             // It would look as if it had never been attempted: it is a dead letter, unless it waits.
@@ -461,6 +483,7 @@ struct MessageOf {
     id: MessageId,
     key: sled::IVec,
     bytes: u64,
+    parts: u16,
     row: MessageRow,
 }
 

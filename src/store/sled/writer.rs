@@ -18,21 +18,25 @@ use crate::store::{
 use crate::time::Timestamp;
 
 use super::SledConfig;
+use super::admission::QueuedBytes;
 use super::commit::Commit;
 use super::database::Database;
+use super::expunge::Target;
 use super::keys::{self, Place};
 use super::lanes::Entry;
-use super::rows::{self, RecordRow};
+use super::open_bytes::OpenBytes;
+use super::rows::{self, Counters, RecordRow};
 use super::shared::Shared;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the thread can be asked.
 pub(super) enum Request {
-    Enqueue(Vec<Enqueue>, Reply<Vec<Enqueued>>),
+    Enqueue(Vec<Enqueue>, QueuedBytes, Reply<Vec<Enqueued>>),
     Settle(Arc<Vec<Settlement>>, Reply<Vec<Settled>>),
     Replay(Vec<DeliveryId>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
     Cancel(Cancel, CancelReason, Timestamp, Reply<usize>),
+    Expunge(Target, Reply<bool>),
     Put(Vec<Put>, Reply<bool>),
     Prune(Prune, Reply<Pruned>),
     Fill(Lane),
@@ -44,10 +48,11 @@ pub(super) enum Request {
 impl Request {
     fn refuse(self, error: Error) {
         match self {
-            Request::Enqueue(_, reply) => drop(reply.send(Err(error))),
+            Request::Enqueue(.., reply) => drop(reply.send(Err(error))),
             Request::Settle(_, reply) => drop(reply.send(Err(error))),
             Request::Replay(.., reply) => drop(reply.send(Err(error))),
             Request::Cancel(.., reply) => drop(reply.send(Err(error))),
+            Request::Expunge(_, reply) => drop(reply.send(Err(error))),
             Request::Put(_, reply) => drop(reply.send(Err(error))),
             Request::Prune(_, reply) => drop(reply.send(Err(error))),
             Request::Close(reply) => drop(reply.send(Err(error))),
@@ -62,6 +67,7 @@ pub(super) enum Effect {
     Insert(Lane, Place, Entry),
     Remove(Lane, Place),
     Closed(Lane, bool),
+    DropCached(Lane, Place),
 }
 
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -72,6 +78,7 @@ pub(super) struct Writer {
     /// `None` after a failed write, until it has been opened again.
     pub(super) database: Option<Database>,
     pub(super) commit: Commit,
+    pub(super) open_bytes: OpenBytes,
     pub(super) effects: Vec<Effect>,
     /// Leases that this commit ends: the lanes do not know yet.
     pub(super) settled: HashSet<Fence>,
@@ -82,13 +89,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, config: SledConfig, opened: (Database, rows::Counters)) -> Self {
-        let (database, counters) = opened;
+    pub(super) fn new(shared: Arc<Shared>, config: SledConfig, opened: (Database, Counters, OpenBytes)) -> Self {
+        let (database, counters, open_bytes) = opened;
         Writer {
             shared,
             config,
             database: Some(database),
             commit: Commit::over(counters),
+            open_bytes,
             effects: Vec::new(),
             settled: HashSet::new(),
             answers: Vec::new(),
@@ -153,7 +161,7 @@ impl Writer {
             return request.refuse(self.shared.unavailable());
         };
         match request {
-            Request::Enqueue(items, reply) => match self.admit(&items) {
+            Request::Enqueue(items, _queued, reply) => match self.admit(&items) {
                 Err(error) => drop(reply.send(Err(error))),
                 Ok(()) => self.each(items, reply, |writer, item| writer.enqueue(&tree, &item)),
             },
@@ -167,6 +175,7 @@ impl Writer {
             Request::Cancel(what, reason, now, reply) => {
                 self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
             }
+            Request::Expunge(target, reply) => self.alone(reply, |writer| writer.expunge(&tree, target)),
             Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),
             Request::Prune(prune, reply) => self.alone(reply, |writer| writer.prune(&tree, &prune)),
             Request::Fill(lane) => {
@@ -245,11 +254,12 @@ impl Writer {
             return Ok(());
         }
         let Some(database) = &self.database else { return Ok(()) };
+        let open_bytes = self.open_bytes.write_to(&mut self.commit);
         let counters = self.commit.counters;
         let commit = std::mem::replace(&mut self.commit, Commit::over(counters));
         let counters = commit.write(&database.db, &database.file, &self.shared.folder)?;
         self.commit.counters = counters;
-        self.shared.committed(&counters);
+        self.shared.committed(&counters, open_bytes);
         if !self.effects.is_empty() {
             self.shared.show(self.effects.drain(..));
         }
@@ -302,8 +312,9 @@ impl Writer {
                 tracing::info!("the store writes again");
                 self.commit = Commit::over(opened.counters);
                 self.list_versions.clear();
-                self.shared.reopened(&opened.database.db, opened.counters, opened.lanes, opened.warnings);
-                self.database = Some(opened.database);
+                let (database, open_bytes) = self.shared.reopened(opened);
+                self.open_bytes = open_bytes;
+                self.database = Some(database);
             }
             Err(error) => tracing::warn!(%error, "the store still cannot be opened"),
         }

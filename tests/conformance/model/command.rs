@@ -20,6 +20,8 @@ pub(super) enum Command {
     Replay(Vec<Index>, Option<bool>),
     CancelLane(usize, usize),
     CancelDelivery(Index),
+    ExpungePayload(Index),
+    ExpungeResponse(Index),
     Put(Vec<Change>),
     Prune(Retention),
     Query(Query),
@@ -112,6 +114,8 @@ pub(super) fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(deliveries, record)| Command::Replay(deliveries, record)),
         1 => (lane, 0..4_usize).prop_map(|(lane, limit)| Command::CancelLane(lane, limit)),
         1 => any::<Index>().prop_map(Command::CancelDelivery),
+        1 => any::<Index>().prop_map(Command::ExpungePayload),
+        1 => any::<Index>().prop_map(Command::ExpungeResponse),
         2 => vec(change(), 1..=3).prop_map(Command::Put),
         2 => retention().prop_map(Command::Prune),
         3 => query().prop_map(Command::Query),
@@ -126,7 +130,7 @@ fn send() -> impl Strategy<Value = Send> {
         (0..2_usize, vec(0..2_usize, 0..=2), option::weighted(0.3, 0..5_u8)),
         option::weighted(0.3, key),
         option::weighted(0.3, prop::bool::weighted(0.7)),
-        prop_oneof![6 => 0..300_usize, 1 => 32_000..40_000_usize],
+        prop_oneof![6 => 0..300_usize, 2 => 32_000..40_000_usize],
     )
         .prop_map(
             |((application, endpoints), (event_type, channels, event_id), idempotency, routed_over, payload)| Send {

@@ -1,6 +1,6 @@
 //! A store and its model side by side.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Idempotency, Lease, MAX_PAGE,
-    MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Expunge, Idempotency, Lease,
+    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
-    Outcome, Routing, State, StateKind, Timestamp, testing,
+    Outcome, Response, Routing, State, StateKind, Timestamp, testing,
 };
 
 use super::command::{Change, Command, ENDPOINTS, Ending, Next, Query, Retention, Send};
@@ -25,6 +25,9 @@ type Check<T = ()> = Result<T, TestCaseError>;
 
 /// How often a claim is repeated, a fiftieth of a second apart, before something counts as missing.
 const PATIENCE: usize = 100;
+
+/// What one application may have waiting: a few of the large payloads are too much.
+const ROOM: u64 = 150_000;
 
 /// Asks both the same, and goes on with the answer if it is the same.
 macro_rules! both {
@@ -50,6 +53,9 @@ pub(super) struct Pair {
     drawn: u128,
     /// All that there ever were, the pruned ones too.
     deliveries: Vec<DeliveryId>,
+    /// The lengths of the payloads that were sent.
+    lengths: BTreeMap<MessageId, u64>,
+    attempts: Vec<(ApplicationId, AttemptId)>,
     /// Not settled yet; some of them are lost.
     live: Vec<Leases>,
     /// Settled, or of before a reopen: none of them settles anything.
@@ -78,10 +84,23 @@ fn record_key(place: usize) -> RecordKey {
 
 impl Pair {
     pub(super) async fn new(mut subject: Box<dyn Subject>) -> Self {
+        subject.limit(ROOM);
         let store = subject.open().await;
         let (deliveries, live, late) = (Vec::new(), Vec::new(), Vec::new());
         let (now, latest) = (at(1_000), Timestamp::ZERO);
-        Pair { subject, store, model: MemoryStore::new(), now, drawn: 0, deliveries, live, late, latest }
+        Pair {
+            subject,
+            store,
+            model: MemoryStore::limited(ROOM),
+            now,
+            drawn: 0,
+            deliveries,
+            lengths: BTreeMap::new(),
+            attempts: Vec::new(),
+            live,
+            late,
+            latest,
+        }
     }
 
     pub(super) async fn run(&mut self, command: &Command) -> Check {
@@ -96,6 +115,17 @@ impl Pair {
             Command::Replay(deliveries, record) => self.replay(deliveries, *record).await,
             Command::CancelLane(place, limit) => self.cancel(Cancel::Lane { lane: lane(*place), limit: *limit }).await,
             Command::CancelDelivery(delivery) => self.cancel(Cancel::Delivery(self.pick(*delivery))).await,
+            Command::ExpungePayload(delivery) => {
+                let id = self.pick(*delivery);
+                self.expunge(id.lane.application, Expunge::Payload(id.message)).await
+            }
+            Command::ExpungeResponse(attempt) => {
+                let unknown = (application(0), AttemptId::from_parts(at(0), 1));
+                let all: Vec<_> = self.attempts.iter().copied().chain([unknown]).collect();
+                let (application, id) = *attempt.get(&all);
+                both!(self, attempt(application, id));
+                self.expunge(application, Expunge::Response(id)).await
+            }
             Command::Put(changes) => self.put(changes).await,
             Command::Prune(retention) => self.prune(retention).await,
             Command::Query(query) => self.query(query).await,
@@ -139,6 +169,7 @@ impl Pair {
                 self.deliveries.extend(lanes.map(|lane| DeliveryId { lane, message: message.id }));
             }
             if stored {
+                self.lengths.insert(message.id, message.payload.len() as u64);
                 self.latest = self.now;
             }
         }
@@ -219,7 +250,15 @@ impl Pair {
             let (state, outcome) = self.ending(ending.state);
             let attempt = ending.tried.then(|| {
                 let id = AttemptId::from_parts(self.now, self.draw());
-                testing::attempt(id, leases.model.delivery, leases.model.progress, outcome, state.kind())
+                self.attempts.push((leases.model.delivery.lane.application, id));
+                let mut attempt =
+                    testing::attempt(id, leases.model.delivery, leases.model.progress, outcome, state.kind());
+                if let Outcome::Answered { status, .. } = outcome {
+                    let body = format!("answer {}", self.drawn).into();
+                    attempt.response =
+                        Some(Response { status, headers: Vec::new(), body, truncated: false, expunged: false });
+                }
+                attempt
             });
             for_model.push(Settlement { lease: copy(&leases.model), attempt: attempt.clone(), state });
             for_store.push(Settlement { lease: copy(&leases.store), attempt, state });
@@ -265,6 +304,11 @@ impl Pair {
 
     async fn cancel(&mut self, what: Cancel) -> Check {
         both!(self, cancel(what, CancelReason::Requested, self.now));
+        Ok(())
+    }
+
+    async fn expunge(&mut self, application: ApplicationId, what: Expunge) -> Check {
+        both!(self, expunge(application, what));
         Ok(())
     }
 
@@ -351,6 +395,7 @@ impl Pair {
     pub(super) async fn compare(&self) -> Check {
         let (mut open, mut open_bytes, mut leased) = (0, 0, 0);
         for application in [application(0), application(1)] {
+            let mut own_bytes = 0;
             let all = MessageQuery { limit: MAX_PAGE, ..MessageQuery::default() };
             for message in both!(self, messages(application, all.clone())).items {
                 both!(self, message(application, message.id));
@@ -362,10 +407,13 @@ impl Pair {
                 prop_assert_eq!(deliveries.len(), named, "each delivery is in one state");
                 for delivery in deliveries.iter().filter(|delivery| !delivery.state.is_terminal()) {
                     open += 1;
-                    open_bytes += message.payload.len() as u64;
+                    own_bytes += self.lengths[&message.id];
                     leased += u64::from(delivery.state.kind() == StateKind::Leased);
                 }
             }
+            let counted = both!(self, open_bytes(application));
+            prop_assert_eq!(counted, own_bytes, "the bytes of {:?} that wait", application);
+            open_bytes += own_bytes;
             for number in 0..5 {
                 both!(self, message_by_event_id(application, format!("event-{number}")));
             }

@@ -1,0 +1,229 @@
+//! Deliveries: how those of a message or to an endpoint stand, and attempting one again.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use ringback::store::MessageQuery;
+use ringback::{Delivery, Message, MessageId, State as DeliveryState, StateKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::endpoints::EndpointOut;
+use super::messages::MessageOut;
+use crate::server::api::Api;
+use crate::server::auth::{EndpointOf, MessageOf};
+use crate::server::once::{Answer, Once};
+use crate::server::page::{self, ListQuery, ListResponse, Start};
+use crate::server::problem::Problem;
+use crate::server::query::{self, Query};
+
+/// How many pages of messages are looked through for one page of those whose delivery stands as asked for.
+const PAGES_LOOKED_THROUGH: usize = 40;
+
+pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(destinations)).routes(routes!(attempted_messages)).routes(routes!(resend))
+}
+
+/// How a delivery stands, as clients number it.
+fn number(kind: StateKind) -> (u8, &'static str) {
+    match kind {
+        StateKind::Delivered => (0, "success"),
+        StateKind::Waiting => (1, "pending"),
+        StateKind::Dead => (2, "fail"),
+        StateKind::Leased => (3, "sending"),
+        StateKind::Canceled => (4, "canceled"),
+    }
+}
+
+/// A delivery, with its endpoint.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MessageEndpointOut {
+    #[serde(flatten)]
+    endpoint: EndpointOut,
+    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: u8,
+    status_text: &'static str,
+    /// When it is attempted next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt: Option<Timestamp>,
+    /// How it stands, with the time and the reason.
+    #[schema(value_type = Object)]
+    state: DeliveryState,
+    /// The attempts so far.
+    attempts: u32,
+    round: u32,
+}
+
+/// A message, with how its delivery to the endpoint stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EndpointMessageOut<'m> {
+    #[serde(flatten)]
+    message: MessageOut<'m>,
+    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: u8,
+    status_text: &'static str,
+    /// When it is attempted next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt: Option<Timestamp>,
+}
+
+fn next_attempt(state: DeliveryState) -> Option<Timestamp> {
+    match state {
+        DeliveryState::Waiting { due } => Some(due),
+        DeliveryState::Leased { .. }
+        | DeliveryState::Delivered { .. }
+        | DeliveryState::Dead { .. }
+        | DeliveryState::Canceled { .. } => None,
+    }
+}
+
+/// Nothing.
+#[derive(Serialize, ToSchema)]
+struct EmptyResponse {}
+
+/// List the endpoints that a message went to, and how each delivery stands
+#[utoipa::path(get, path = "/app/{app_id}/msg/{msg_id}/endpoint",
+    operation_id = "v1.message-attempt.list-attempted-destinations", tag = "Message Attempt", params(ListQuery),
+    responses((status = 200, body = ListResponse<MessageEndpointOut>)))]
+async fn destinations(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    Query(query): Query<ListQuery>,
+) -> Result<Answer, Problem> {
+    api.ringback.message(found.application, found.message).await?;
+    let mut all = Vec::new();
+    for delivery in api.ringback.deliveries(found.application, found.message).await? {
+        // One that was deleted since is in the log alone.
+        if let Ok(endpoint) = api.ringback.endpoint(found.application, delivery.id.lane.endpoint) {
+            all.push((endpoint, delivery));
+        }
+    }
+    all.sort_by_key(|(endpoint, _)| endpoint.id);
+    let show = |(endpoint, Delivery { state, progress, .. }): (_, _)| {
+        let (status, status_text) = number(state.kind());
+        MessageEndpointOut {
+            endpoint: api.show_endpoint(endpoint),
+            status,
+            status_text,
+            next_attempt: next_attempt(state),
+            state,
+            attempts: progress.attempts,
+            round: progress.round,
+        }
+    };
+    Ok(Answer::ok(&ListResponse::cut(all, &query, |(endpoint, _)| endpoint.id.to_string(), show)?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AttemptedQuery {
+    /// How many items at most: 1 to 250. Default: 50. A page may have fewer although there are more.
+    limit: Option<usize>,
+    /// From the page before.
+    iterator: Option<String>,
+    /// With this channel.
+    channel: Option<String>,
+    /// Whose delivery stands so: 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    status: Option<u8>,
+    /// Accepted before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<Timestamp>,
+    /// Accepted at or after this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    after: Option<Timestamp>,
+    /// Whether the answer has the payloads. Default: yes.
+    with_content: Option<bool>,
+    /// Of these event types, exact or ending in `.*`.
+    #[serde(default, deserialize_with = "query::list")]
+    event_types: Vec<String>,
+}
+
+/// List the messages that went to an endpoint, the newest first, and how each delivery stands
+#[utoipa::path(get, path = "/app/{app_id}/endpoint/{endpoint_id}/msg",
+    operation_id = "v1.message-attempt.list-attempted-messages", tag = "Message Attempt", params(AttemptedQuery),
+    responses((status = 200, body = ListResponse<EndpointMessageOut>)))]
+async fn attempted_messages(
+    State(api): State<Arc<Api>>,
+    found: EndpointOf,
+    Query(query): Query<AttemptedQuery>,
+) -> Result<Answer, Problem> {
+    if query.status.is_some_and(|status| status > 4) {
+        return Err(Problem::invalid("query", "status", "must be 0, 1, 2, 3 or 4"));
+    }
+    let limit = page::limit(query.limit)?;
+    let mut start = page::start(query.iterator.as_deref(), |text| text.parse().ok())?;
+    let backwards = matches!(start, Start::Before(_));
+    let wanted = MessageQuery {
+        since: query.after,
+        until: query.before,
+        event_types: query.event_types,
+        channel: query.channel,
+        endpoint: Some(found.endpoint.id),
+        limit,
+        ..MessageQuery::default()
+    };
+    let mut rows: Vec<(Arc<Message>, Option<DeliveryState>)> = Vec::new();
+    let mut done = false;
+    // The cursors are of what was looked at, so that a page without a match still leads on.
+    let (mut first, mut last) = (None, None);
+    for _ in 0..PAGES_LOOKED_THROUGH {
+        let (messages, ended) = api.page_of_messages(found.application, &start, true, wanted.clone()).await?;
+        done = ended;
+        let (Some(newest), Some(oldest)) = (messages.first(), messages.last()) else { break };
+        if backwards {
+            last = last.or(Some(oldest.id));
+            first = Some(newest.id);
+            start = Start::Before(newest.id);
+        } else {
+            first = first.or(Some(newest.id));
+            last = Some(oldest.id);
+            start = Start::After(oldest.id);
+        }
+        let mut standing = Vec::with_capacity(messages.len());
+        for message in messages {
+            let deliveries = api.ringback.deliveries(found.application, message.id).await?;
+            let own = deliveries.iter().find(|delivery| delivery.id.lane.endpoint == found.endpoint.id);
+            let state = own.map(|delivery| delivery.state);
+            let as_asked = |state: DeliveryState| query.status.is_none_or(|status| number(state.kind()).0 == status);
+            if state.map_or(query.status.is_none(), as_asked) {
+                standing.push((message, state));
+            }
+        }
+        match backwards {
+            true => drop(rows.splice(0..0, standing)),
+            false => rows.extend(standing),
+        }
+        // Not more than a page's worth: the next look could only go over the limit.
+        if done || query.status.is_none() || !rows.is_empty() {
+            break;
+        }
+    }
+    let with_content = query.with_content.unwrap_or(true);
+    let shown = rows.iter().map(|(message, state)| {
+        let (status, status_text) = state.map_or((4, "canceled"), |state| number(state.kind()));
+        let message = MessageOut::of(message, with_content);
+        EndpointMessageOut { message, status, status_text, next_attempt: state.and_then(next_attempt) }
+    });
+    Ok(Answer::ok(&ListResponse {
+        data: shown.collect(),
+        iterator: last.map(|id: MessageId| id.to_string()),
+        prev_iterator: first.map(|id: MessageId| format!("-{id}")),
+        done,
+    }))
+}
+
+/// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
+#[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
+    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
+async fn resend(State(api): State<Arc<Api>>, found: MessageOf, to: EndpointOf, once: Once) -> Result<Answer, Problem> {
+    api.once(Some(found.application), once, b"", async {
+        api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
+        Ok(Answer::accepted(&EmptyResponse {}))
+    })
+    .await
+}
