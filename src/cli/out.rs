@@ -42,9 +42,11 @@ impl Out {
     pub(crate) fn line(&self, text: &str) -> Result<(), Problem> {
         let mut stdout = std::io::stdout().lock();
         // Flushed, for whoever follows through a pipe.
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Problem::nobody_reads(),
-            _ => Problem::failed(format!("the standard output cannot be written: {error}")),
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::BrokenPipe {
+                return Problem::nobody_reads();
+            }
+            Problem::failed(format!("the standard output cannot be written: {error}"))
         })
     }
 
