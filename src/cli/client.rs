@@ -33,6 +33,21 @@ pub(crate) struct Client {
     token: Secret,
 }
 
+/// What a post under an idempotency key gave.
+#[derive(Debug)]
+pub(super) struct Posted<T> {
+    /// The answer.
+    pub(super) value: T,
+    /// Whether it had been given before: the key had been used, and nothing was done.
+    pub(super) repeated: bool,
+}
+
+/// An answer that is none of an error.
+struct Answer {
+    body: bytes::Bytes,
+    repeated: bool,
+}
+
 /// Why a call has no result.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -130,12 +145,14 @@ impl Client {
         query: &Query,
         body: bytes::Bytes,
         key: Option<&str>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<Posted<T>, Refusal> {
         let mut answer = self.call(Method::POST, path, query, Some(body.clone()), key).await;
         if key.is_some() && matches!(answer, Err(Refusal::NoConnection(_))) {
             answer = self.call(Method::POST, path, query, Some(body), key).await;
         }
-        serde_json::from_slice(&answer?).map_err(|error| Refusal::NoAnswer(unreadable(&error)))
+        let Answer { body, repeated } = answer?;
+        let value = serde_json::from_slice(&body).map_err(|error| Refusal::NoAnswer(unreadable(&error)))?;
+        Ok(Posted { value, repeated })
     }
 
     async fn call(
@@ -145,7 +162,7 @@ impl Client {
         query: &Query,
         body: Option<bytes::Bytes>,
         key: Option<&str>,
-    ) -> Result<bytes::Bytes, Refusal> {
+    ) -> Result<Answer, Refusal> {
         let url = self.url(path, query).map_err(Refusal::NoConnection)?;
         let mut request = self.http.request(method, url).bearer_auth(self.token.expose());
         if let Some(body) = body {
@@ -157,11 +174,12 @@ impl Client {
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let retry_after = seconds(answer.headers().get("retry-after"));
-        let bytes = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let repeated = answer.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
+        let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            return Ok(bytes);
+            return Ok(Answer { body, repeated });
         }
-        Err(Refusal::Answered { status: status.as_u16(), text: sentence(status.as_u16(), &bytes), retry_after })
+        Err(Refusal::Answered { status: status.as_u16(), text: sentence(status.as_u16(), &body), retry_after })
     }
 
     fn url(&self, path: &[&str], query: &[(&'static str, String)]) -> Result<Url, String> {
@@ -219,8 +237,8 @@ fn written(body: &impl Serialize) -> Result<bytes::Bytes, Problem> {
     serde_json::to_vec(body).map(Into::into).map_err(|error| Problem::failed(error.to_string()))
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::failed(unreadable(&error)))
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Problem> {
+    serde_json::from_slice(&answer.body).map_err(|error| Problem::failed(unreadable(&error)))
 }
 
 fn unreadable(error: &serde_json::Error) -> String {

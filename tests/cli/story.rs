@@ -167,3 +167,15 @@ async fn the_doctor_counts_and_finds_nothing() {
     assert_eq!((&report["ok"], &report["applications"][0]["messages"]), (&true.into(), &1.into()));
     assert!(served.run(&["doctor"]).await.ok().stdout.contains("all is well"));
 }
+
+#[tokio::test]
+async fn a_send_that_is_repeated_under_its_key_says_so_and_stores_nothing() {
+    let served = Served::start().await;
+    let send = ["send", "acme", "--type", "a.b", "--with", "{}", "--idempotency-key", "k1"];
+    let first = served.run(&send).await.ok();
+    assert!(!first.stderr.contains("sent before"), "{first:?}");
+    let second = served.run(&send).await.ok();
+    assert!(second.stderr.contains("sent before"), "{second:?}");
+    assert_eq!(first.stdout, second.stdout);
+    assert_eq!(served.all(&["messages", "acme"]).await.len(), 1);
+}

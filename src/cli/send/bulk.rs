@@ -18,9 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufRead, BufReader};
 
 use super::lines::{LONGEST, Line, next};
-use crate::cli::client::Refusal;
+use crate::cli::client::{Posted, Refusal};
 use crate::cli::exit::{Exit, Problem};
-use crate::cli::records::Record;
 use crate::cli::target::Session;
 
 /// The longest pause before a line is tried again, whatever the server says.
@@ -38,17 +37,14 @@ pub(super) struct Run<'a> {
 
 /// What the answer to a send says.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Stored {
     id: String,
-    #[serde(default)]
-    repeated: bool,
 }
 
 /// A line that has been dealt with.
 struct Ended {
     number: u64,
-    result: Result<Stored, Refusal>,
+    result: Result<Posted<Stored>, Refusal>,
 }
 
 /// How the run stands.
@@ -108,7 +104,7 @@ async fn one(session: &Session, run: Run<'_>, number: u64, line: Vec<u8>) -> End
     let path = ["app", run.app, "msg"];
     let query = vec![("with_content", "false".to_owned())];
     loop {
-        let sent = session.api.post_bytes::<Record<Stored>>(&path, &query, line.clone(), Some(&key)).await;
+        let sent = session.api.post_bytes(&path, &query, line.clone(), Some(&key)).await;
         match sent {
             Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), text }) => {
                 if !run.told.replace(true) {
@@ -116,7 +112,7 @@ async fn one(session: &Session, run: Run<'_>, number: u64, line: Vec<u8>) -> End
                 }
                 tokio::time::sleep(wait.clamp(Duration::from_millis(100), MOST_PATIENT)).await;
             }
-            ended => return Ended { number, result: ended.map(|record| record.value) },
+            result => return Ended { number, result },
         }
     }
 }
@@ -139,12 +135,11 @@ fn key(run_id: &str, number: u64, line: &[u8]) -> String {
 /// The server cannot be reached or takes nothing from this token: the other lines would fare no better.
 fn note(session: &Session, bar: &ProgressBar, counts: &mut Counts, ended: Ended) -> Result<(), Problem> {
     match ended.result {
-        Ok(stored) => {
+        Ok(Posted { value, repeated }) => {
             counts.stored += 1;
-            counts.repeated += u64::from(stored.repeated);
+            counts.repeated += u64::from(repeated);
             if session.out.json() {
-                let repeated = stored.repeated;
-                session.out.value(&json!({"line": ended.number, "id": stored.id, "repeated": repeated}))?;
+                session.out.value(&json!({"line": ended.number, "id": value.id, "repeated": repeated}))?;
             }
             Ok(())
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::arguments::input;
+use super::client::Posted;
 use super::exit::{Exit, Problem};
 use super::records::{Message, Record};
 use super::target::{Session, Target};
@@ -95,7 +96,11 @@ async fn one(session: &Session, options: &Options, event_type: &str) -> Result<E
     let body = serde_json::to_vec(&message).map_err(|error| Problem::failed(error.to_string()))?;
     let path = ["app", &options.app, "msg"];
     let query = vec![("with_content", "false".to_owned())];
-    let sent: Record<Message> = api.post_bytes(&path, &query, body.into(), options.idempotency_key.as_deref()).await?;
+    let key = options.idempotency_key.as_deref();
+    let Posted { value: sent, repeated } = api.post_bytes::<Record<Message>>(&path, &query, body.into(), key).await?;
+    if repeated {
+        out.note("it had been sent before under this key: nothing new is stored");
+    }
     if out.json() {
         out.raw(&sent.raw)?;
     } else {

@@ -92,10 +92,6 @@ pub(crate) struct MessageOut<'m> {
     /// Where it goes: `{"to": [ids]}`, or `{"nowhere": why}`.
     #[schema(value_type = Object)]
     routing: &'m Routing,
-    /// Only in the answer to a send whose idempotency key had been used before: nothing new was stored.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    repeated: bool,
 }
 
 /// A payload in an answer.
@@ -132,7 +128,6 @@ impl<'m> MessageOut<'m> {
             test: message.test,
             expunged: message.expunged,
             routing: &message.routing,
-            repeated: false,
         }
     }
 }
@@ -213,8 +208,8 @@ async fn create(
     let sent = api.ringback.send(application, new).await?;
     let (Some(routing), None) = (&sent.routing, &given.transformations_params) else {
         let message = api.ringback.message(application, sent.id).await?;
-        let answer = MessageOut { repeated: sent.repeated, ..MessageOut::of(&message, with_content) };
-        return Ok(Answer::accepted(&answer));
+        let answer = Answer::accepted(&MessageOut::of(&message, with_content));
+        return Ok(if sent.repeated { answer.given_again() } else { answer });
     };
     // From what was given: nothing is read back.
     Ok(Answer::accepted(&MessageOut {
@@ -228,7 +223,6 @@ async fn create(
         test: false,
         expunged: false,
         routing,
-        repeated: sent.repeated,
     }))
 }
 
