@@ -140,6 +140,7 @@ id!(
     "job"
 );
 
+#[cfg(feature = "sled")]
 impl ApplicationId {
     /// No application: records that belong to the whole store are kept under it.
     pub(crate) const NONE: ApplicationId = ApplicationId(0);
