@@ -150,7 +150,7 @@ fn show_attempt(out: &Out, attempt: &Attempt) -> Result<(), Problem> {
     let time = times::clock_time(&attempt.timestamp);
     let took = times::short(attempt.took());
     out.line(&format!("  #{} {} {outcome} after {took} ({})", attempt.number, shown(&time), shown(&trigger)))?;
-    if !attempt.response.is_empty() {
+    if attempt.response_status_code != 0 && !attempt.response.is_empty() {
         let cut = if attempt.truncated { " (cut)" } else { "" };
         out.line(&format!("     {}{cut}", out.paint(Style::Dim, &escaped(attempt.response.as_bytes(), ANSWER))))?;
     }

@@ -98,7 +98,8 @@ fn show(session: &Session, attempt: &Record<Attempt>) -> Result<Exit, Problem> {
         let (style, word) = if delivered { (Style::Good, "delivered") } else { (Style::Bad, "not delivered") };
         let outcome = escaped(attempt.outcome().as_bytes(), 40);
         out.line(&format!("{}: {outcome} after {}", out.paint(style, word), short(attempt.took())))?;
-        if !attempt.response.is_empty() {
+        // Without an answer the text is the hint.
+        if attempt.response_status_code != 0 && !attempt.response.is_empty() {
             out.line(&format!("  the answer says: {}", escaped(attempt.response.as_bytes(), ANSWER)))?;
         }
         if let Some(hint) = &attempt.hint {
