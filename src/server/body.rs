@@ -19,7 +19,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
 
 /// Members that clients know and this server does not serve: refused, so that nobody waits for what will not happen.
-const NOT_SERVED: [&str; 10] = [
+const NOT_SERVED: [&str; 16] = [
     "orderingKey",
     "deliverAt",
     "payloadRetentionHours",
@@ -30,6 +30,12 @@ const NOT_SERVED: [&str; 10] = [
     "featureFlags",
     "expireAt",
     "maxAge",
+    "capabilities",
+    "expiry",
+    "groupName",
+    "readOnly",
+    "sessionId",
+    "sessionIds",
 ];
 
 /// A request body as it came.

@@ -168,6 +168,9 @@ struct AttemptsQuery {
     with_content: Option<bool>,
     /// Whether the answer has the messages. Default: no.
     with_msg: Option<bool>,
+    /// Whether canceled attempts have a status of their own: an attempt that was made is never canceled.
+    #[expect(dead_code, reason = "taken, since clients send it")]
+    expanded_statuses: Option<bool>,
     /// Of messages of these event types, exact or ending in `.*`.
     #[serde(default, deserialize_with = "query::list")]
     event_types: Vec<String>,

@@ -138,6 +138,9 @@ struct AttemptedQuery {
     after: Option<Timestamp>,
     /// Whether the answer has the payloads. Default: yes.
     with_content: Option<bool>,
+    /// Whether canceled deliveries have the status 4 and not 2, `fail`: clients of before know no 4. Default: no, unless
+    /// they are asked for.
+    expanded_statuses: Option<bool>,
     /// Of these event types, exact or ending in `.*`.
     #[serde(default, deserialize_with = "query::list")]
     event_types: Vec<String>,
@@ -204,8 +207,11 @@ async fn attempted_messages(
         }
     }
     let with_content = query.with_content.unwrap_or(true);
+    let expanded = query.expanded_statuses == Some(true) || query.status == Some(4);
     let shown = rows.iter().map(|(message, state)| {
-        let (status, status_text) = state.map_or((4, "canceled"), |state| number(state.kind()));
+        let kind = state.map_or(StateKind::Canceled, |state| state.kind());
+        let unknown = kind == StateKind::Canceled && !expanded;
+        let (status, status_text) = number(if unknown { StateKind::Dead } else { kind });
         let message = MessageOut::of(message, with_content);
         EndpointMessageOut { message, status, status_text, next_attempt: state.and_then(next_attempt) }
     });

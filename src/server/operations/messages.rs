@@ -1,5 +1,6 @@
 //! Messages: sent, found, listed, canceled, and their payloads expunged.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -76,7 +77,8 @@ pub(crate) struct MessageOut<'m> {
     event_type: &'m str,
     event_id: Option<&'m str>,
     channels: Option<&'m [String]>,
-    /// The payload, as it was given; `{}` if it was not asked for, or is expunged.
+    /// The payload, as it was given; `{}` if it was not asked for, or is expunged. One that is no JSON object, which only
+    /// a text can be, is `{"rawPayload": text}`.
     #[schema(value_type = Object)]
     payload: Content<'m>,
     /// When it was accepted.
@@ -99,7 +101,10 @@ pub(crate) struct MessageOut<'m> {
 #[serde(untagged)]
 enum Content<'m> {
     Json(&'m RawValue),
-    Text(String),
+    #[serde(rename_all = "camelCase")]
+    Text {
+        raw_payload: Cow<'m, str>,
+    },
     None {},
 }
 
@@ -108,9 +113,10 @@ impl<'m> Content<'m> {
         if !with_content || message.expunged {
             return Content::None {};
         }
-        match serde_json::from_slice(&message.payload) {
-            Ok(json) => Content::Json(json),
-            Err(_) => Content::Text(String::from_utf8_lossy(&message.payload).into_owned()),
+        match serde_json::from_slice::<&RawValue>(&message.payload) {
+            Ok(json) if json.get().starts_with('{') => Content::Json(json),
+            // Clients read an object here.
+            Ok(_) | Err(_) => Content::Text { raw_payload: String::from_utf8_lossy(&message.payload) },
         }
     }
 }

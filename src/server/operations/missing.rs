@@ -10,7 +10,10 @@ use crate::server::auth;
 use crate::server::problem::Problem;
 
 /// Where clients have operations that this server does not have: `*` is any one segment.
-const NOT_BUILT: [&str; 19] = [
+const NOT_BUILT: [&str; 24] = [
+    "/api/v1/app/*/autoconfig",
+    "/api/v1/app/*/destination",
+    "/api/v1/app/*/endpoint/*/attempt-stats",
     "/api/v1/app/*/endpoint/*/bulk-replay",
     "/api/v1/app/*/endpoint/*/mtls",
     "/api/v1/app/*/endpoint/*/oauth",
@@ -18,6 +21,7 @@ const NOT_BUILT: [&str; 19] = [
     "/api/v1/app/*/endpoint/*/replay-missing",
     "/api/v1/app/*/endpoint/*/transformation",
     "/api/v1/app/*/integration",
+    "/api/v1/app/*/msg/bulk-expunge",
     "/api/v1/app/*/msg/expunge-all-contents",
     "/api/v1/app/*/msg/precheck",
     "/api/v1/app/*/poller",
@@ -30,11 +34,22 @@ const NOT_BUILT: [&str; 19] = [
     "/api/v1/stats",
     "/api/v1/stream",
     "/api/v1/transformation-template",
+    "/ingest/api/v1",
 ];
 
 fn is_under(path: &str, pattern: &str) -> bool {
     let mut segments = path.split('/');
     pattern.split('/').all(|wanted| segments.next().is_some_and(|segment| wanted == "*" || wanted == segment))
+}
+
+/// Whether the path is the pattern's own, and not only under it.
+fn is(path: &str, pattern: &str) -> bool {
+    is_under(path, pattern) && path.split('/').count() == pattern.split('/').count()
+}
+
+fn not_built(method: &Method, path: &str) -> Problem {
+    let detail = format!("this server does not have the operation {method} {path}");
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail)
 }
 
 /// Answers what no route takes.
@@ -49,8 +64,7 @@ pub(crate) async fn no_route(
     }
     let path = uri.path();
     if NOT_BUILT.iter().any(|pattern| is_under(path, pattern)) {
-        let detail = format!("this server does not have the operation {method} {path}");
-        return Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail);
+        return not_built(&method, path);
     }
     Problem::not_found(&format!("operation: {method} {path}; see /api/v1/openapi.json"))
 }
@@ -65,7 +79,12 @@ pub(crate) async fn other_method(
     if let Err(problem) = auth::authenticate(&api, &headers) {
         return problem;
     }
-    let detail = format!("{} has no operation {method}; see /api/v1/openapi.json", uri.path());
+    let path = uri.path();
+    // Its last segment may be a word where a route has an id: `msg/bulk-expunge` is no message.
+    if NOT_BUILT.iter().any(|pattern| is(path, pattern)) {
+        return not_built(&method, path);
+    }
+    let detail = format!("{path} has no operation {method}; see /api/v1/openapi.json");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
@@ -79,5 +98,7 @@ mod tests {
         assert!(is_under("/api/v1/app/a/endpoint/b/oauth", "/api/v1/app/*/endpoint/*/oauth"));
         assert!(!is_under("/api/v1/app/a/endpoint/b", "/api/v1/app/*/endpoint/*/oauth"));
         assert!(!is_under("/api/v1/streaming", "/api/v1/stream"));
+        assert!(is("/api/v1/app/a/msg/bulk-expunge", "/api/v1/app/*/msg/bulk-expunge"));
+        assert!(!is("/api/v1/auth/logout", "/api/v1/auth"));
     }
 }

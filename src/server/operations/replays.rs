@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use ringback::{ApplicationId, EndpointId, JobId, JobStatus, ReplayFilter, ReplayJob, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,10 +14,12 @@ use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, Operator, Tenant};
 use crate::server::body::Body;
 use crate::server::once::{Answer, Once};
-use crate::server::page::{ListQuery, ListResponse};
+use crate::server::page::{ListQuery, ListResponse, Ordering};
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 
+/// What clients know a job as.
+const TASK: &str = "endpoint.recover";
 /// Deliveries a second, if a request does not say.
 const RATE: u32 = 100;
 
@@ -156,7 +158,7 @@ impl From<ReplayJob> for BackgroundTaskOut {
         BackgroundTaskOut {
             id: job.id,
             status: task_status(job.status),
-            task: "endpoint.recover",
+            task: TASK,
             updated_at: job.updated_at,
             data: job.into(),
         }
@@ -189,7 +191,7 @@ async fn recover(
         let filter = ReplayFilter { endpoint: Some(found.endpoint.id), since: Some(value.since), until: value.until };
         let job = api.ringback.start_replay(found.application, filter, RATE).await?;
         let status = task_status(job.status);
-        Ok(Answer::accepted(&RecoverOut { id: job.id, status, task: "endpoint.recover", updated_at: job.updated_at }))
+        Ok(Answer::accepted(&RecoverOut { id: job.id, status, task: TASK, updated_at: job.updated_at }))
     })
     .await
 }
@@ -270,16 +272,40 @@ async fn stop(
     .await
 }
 
+/// Which page of the jobs of all applications.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct TasksQuery {
+    /// How many items at most: 1 to 250. Default: 50.
+    limit: Option<usize>,
+    /// From the page before.
+    iterator: Option<String>,
+    /// Default: ascending.
+    #[param(inline)]
+    order: Option<Ordering>,
+    /// Those that are `running`, `finished` or `failed` (stopped).
+    status: Option<String>,
+    /// Those of this kind: all jobs are `endpoint.recover`.
+    task: Option<String>,
+}
+
 /// List the replay jobs of all applications
 #[utoipa::path(get, path = "/background-task", operation_id = "v1.background-task.list", tag = "Background Task",
-    params(ListQuery), responses((status = 200, body = ListResponse<BackgroundTaskOut>)))]
+    params(TasksQuery), responses((status = 200, body = ListResponse<BackgroundTaskOut>)))]
 async fn tasks(
     State(api): State<Arc<Api>>,
     _: Operator,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TasksQuery>,
 ) -> Result<Json<ListResponse<BackgroundTaskOut>>, Problem> {
-    let all = api.ringback.replay_jobs().await?;
-    Ok(Json(ListResponse::cut(all, &query, |job: &ReplayJob| job.id.to_string(), BackgroundTaskOut::from)?))
+    let TasksQuery { limit, iterator, order, status, task } = query;
+    let mut all = api.ringback.replay_jobs().await?;
+    all.retain(|job| {
+        let as_asked = |asked: &Option<String>, own: &str| asked.as_deref().is_none_or(|asked| asked == own);
+        as_asked(&status, task_status(job.status)) && as_asked(&task, TASK)
+    });
+    let page = ListQuery { limit, iterator, order };
+    Ok(Json(ListResponse::cut(all, &page, |job: &ReplayJob| job.id.to_string(), BackgroundTaskOut::from)?))
 }
 
 /// Get a replay job

@@ -36,6 +36,11 @@ struct AppPortalAccessIn {
     expiry: Option<u64>,
 }
 
+/// Which tokens are to be revoked: all. Clients can ask for some, or for later; neither is served.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApplicationTokenExpireIn {}
+
 /// A token that reaches one application.
 #[derive(Serialize, ToSchema)]
 struct AppPortalAccessOut {
@@ -76,10 +81,14 @@ async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap)
     }
 }
 
-/// Revoke all tokens of an application
+/// Revoke all tokens of an application, at once
 #[utoipa::path(post, path = "/auth/app/{app_id}/expire-all", operation_id = "v1.authentication.expire-all",
-    tag = "Authentication", responses((status = 204)))]
-async fn expire_all(State(api): State<Arc<Api>>, Administered(id): Administered) -> Result<Answer, Problem> {
+    tag = "Authentication", request_body = ApplicationTokenExpireIn, responses((status = 204)))]
+async fn expire_all(
+    State(api): State<Arc<Api>>,
+    Administered(id): Administered,
+    _: Body<ApplicationTokenExpireIn>,
+) -> Result<Answer, Problem> {
     api.ringback.revoke_tokens(id).await?;
     Ok(Answer::nothing())
 }
