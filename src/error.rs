@@ -33,8 +33,8 @@ pub enum Error {
     /// The store has no room for more: try again later. Nothing was accepted.
     #[error("overloaded: {0}")]
     Overloaded(String),
-    /// The application has too much waiting to be delivered: send this message again once some of it has ended. Other
-    /// messages, of this application or another one, may be accepted. Nothing of this one was.
+    /// The application has no room of its own left: too much waits to be delivered (send again once some of it has
+    /// ended), or it has as many endpoints or tokens as it may have. Others go on. Nothing of this was accepted.
     #[error("overloaded: {0}")]
     ApplicationOverloaded(String),
     /// The store cannot be opened, or cannot write now. Nothing was acknowledged; what was being written may or may not

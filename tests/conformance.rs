@@ -163,6 +163,7 @@ macro_rules! conformance {
             count {
                 each_delivery_is_counted_once_in_the_state_that_it_is_in
                 what_is_counted_can_be_narrowed_to_an_endpoint_and_a_window
+                more_than_a_store_looks_at_at_once_is_counted
                 the_counts_add_up_while_everything_moves
             }
             record {

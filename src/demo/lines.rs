@@ -84,32 +84,3 @@ pub(super) struct Attempted {
     /// Whether it was read from the log at the start, and not watched.
     pub(super) from_log: bool,
 }
-
-/// A text of somebody else's, cut and without anything that a terminal would obey.
-pub(super) fn escaped(bytes: &[u8], most: usize) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut shown = String::new();
-    for char in text.chars().take(most) {
-        match char {
-            // Harmless, and JSON is full of them.
-            '"' | '\'' => shown.push(char),
-            _ => shown.extend(char.escape_debug()),
-        }
-    }
-    if text.chars().nth(most).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receivers_bytes_cannot_command_a_terminal() {
-        assert_eq!(escaped(b"\x1b[31mred\r\n\xff", 40), "\\u{1b}[31mred\\r\\n\u{fffd}");
-        assert_eq!(escaped("a\u{202e}b".as_bytes(), 40), "a\\u{202e}b");
-        assert_eq!(escaped(br#"{"a":"b"}"#, 4), r#"{"a"…"#);
-    }
-}

@@ -1,6 +1,6 @@
 //! What a person sees: what will happen, each attempt as it happens, and the table at the end.
 //!
-//! Invariant: nothing that a receiver wrote reaches the terminal unescaped (`lines::escaped`).
+//! Invariant: nothing that a receiver wrote reaches the terminal unescaped (`cli::escaped`).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,34 +9,14 @@ use std::time::Duration;
 
 use ringback::{StateKind, Trigger};
 
+use crate::cli::Style;
+
 use super::lines::Attempted;
 use super::report::{Report, Row};
 use super::scenario::{Event, PerVendor, SCALE, Vendor};
 
 /// How much of what speaks against a claim is shown.
 const SHOWN: usize = 4;
-
-/// How a text is set off.
-#[derive(Debug, Clone, Copy)]
-enum Style {
-    Bold,
-    Dim,
-    Good,
-    Bad,
-    Waiting,
-}
-
-impl Style {
-    fn code(self) -> &'static str {
-        match self {
-            Style::Bold => "1",
-            Style::Dim => "2",
-            Style::Good => "32",
-            Style::Bad => "31",
-            Style::Waiting => "33",
-        }
-    }
-}
 
 /// Where the demo is shown.
 #[derive(Debug)]
@@ -61,7 +41,7 @@ impl Screen {
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.colours { format!("\x1b[{}m{text}\x1b[0m", style.code()) } else { text.to_owned() }
+        style.paint(text, self.colours)
     }
 
     /// Says what will happen, and that time is scaled.

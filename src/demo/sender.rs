@@ -18,8 +18,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::cli::escaped;
+
 use super::documents;
-use super::lines::{Accepted, Attempted, Command, Line, escaped};
+use super::lines::{Accepted, Attempted, Command, Line};
 use super::scenario::{Event, Form, PerVendor, TYPED_ID, Vendor, events};
 
 /// The platform's own name for its application.

@@ -27,7 +27,7 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] names the field (an address that must not be called is `url`);
-    /// [`Error::UidTaken`]; [`Error::Overloaded`] if the application has as many as it may have.
+    /// [`Error::UidTaken`]; [`Error::ApplicationOverloaded`] if the application has as many as it may have.
     pub async fn create_endpoint(
         &self,
         application: ApplicationId,
@@ -50,7 +50,9 @@ impl Ringback {
         };
         let live = self.endpoints(application)?.len();
         if live >= self.inner.config.max_endpoints {
-            return Err(Error::Overloaded(format!("the application has {live} endpoints, as many as it may have")));
+            return Err(Error::ApplicationOverloaded(format!(
+                "the application has {live} endpoints, as many as it may have"
+            )));
         }
         let uid = endpoint.settings.uid.clone();
         self.store_endpoint(endpoint, 0, None, uid).await

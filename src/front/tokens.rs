@@ -127,7 +127,7 @@ impl Ringback {
     /// and nowhere else. `name` is for people: 1 to 256 characters.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] (`lifetime`, `name`); [`Error::Overloaded`] if the application has 1,000
+    /// [`Error::NotFound`]; [`Error::Invalid`] (`lifetime`, `name`); [`Error::ApplicationOverloaded`] if the application has 1,000
     /// tokens that have not expired; [`Error::Storage`].
     pub async fn issue_token(
         &self,
@@ -145,7 +145,7 @@ impl Ringback {
         let now = self.now();
         let live = self.inner.tokens.read(|held| held.of(application).filter(|(_, t)| t.expires_at > now).count());
         if live >= MAX_TOKENS {
-            return Err(Error::Overloaded(
+            return Err(Error::ApplicationOverloaded(
                 "the application has 1,000 tokens; revoke some, or let them expire".to_owned(),
             ));
         }
@@ -356,7 +356,7 @@ mod tests {
         for _ in 1..MAX_TOKENS {
             ringback.issue_token(app, HOUR, None).await.unwrap();
         }
-        assert!(matches!(ringback.issue_token(app, HOUR, None).await, Err(Error::Overloaded(_))));
+        assert!(matches!(ringback.issue_token(app, HOUR, None).await, Err(Error::ApplicationOverloaded(_))));
         fixture.clock.pass(HOUR);
         ringback.issue_token(app, HOUR, None).await.unwrap();
         assert_eq!(ringback.tokens(app).unwrap().len(), 2, "those that expired do not count");

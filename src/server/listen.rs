@@ -22,14 +22,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// A listener that is being served.
-pub(super) struct Listening {
+pub(crate) struct Listening {
     stop: oneshot::Sender<Duration>,
     task: JoinHandle<()>,
 }
 
 impl Listening {
     /// Serves what the listener accepts, at most `most` connections at once.
-    pub(super) fn start(listener: TcpListener, router: Router, most: usize) -> Listening {
+    pub(crate) fn start(listener: TcpListener, router: Router, most: usize) -> Listening {
         let (stop, stopped) = oneshot::channel();
         #[expect(clippy::disallowed_methods, reason = "the one task of a server; `stop` joins it")]
         let task = tokio::spawn(serve(listener, router, most, stopped));
@@ -43,7 +43,8 @@ impl Listening {
         }
     }
 
-    pub(super) async fn stop(self, grace: Duration) {
+    /// Accepts nothing more, and gives the connections this long to end.
+    pub(crate) async fn stop(self, grace: Duration) {
         let _ = self.stop.send(grace);
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the server ended without finishing");

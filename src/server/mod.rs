@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 
 use api::Api;
 use finish::Unfinished;
-use listen::Listening;
+pub(crate) use listen::Listening;
 
 /// What a server needs beside its [`Ringback`].
 pub(crate) struct Options {

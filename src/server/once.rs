@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use ringback::{ApplicationId, Receipt};
@@ -19,6 +19,8 @@ use super::api::Api;
 use super::problem::Problem;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Stands in an answer that was given before, with `true`.
+const AGAIN: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What is being asked, and under which key.
 pub(super) struct Once {
@@ -46,12 +48,13 @@ impl FromRequestParts<Arc<Api>> for Once {
 pub(super) struct Answer {
     status: StatusCode,
     body: Bytes,
+    again: bool,
 }
 
 impl Answer {
     pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
         let body = serde_json::to_vec(value).expect("answers are plain data with texts as keys");
-        Answer { status, body: body.into() }
+        Answer { status, body: body.into(), again: false }
     }
 
     pub(super) fn ok(value: &impl Serialize) -> Answer {
@@ -67,16 +70,25 @@ impl Answer {
     }
 
     pub(super) fn nothing() -> Answer {
-        Answer { status: StatusCode::NO_CONTENT, body: Bytes::new() }
+        Answer { status: StatusCode::NO_CONTENT, body: Bytes::new(), again: false }
+    }
+
+    /// The same, marked as one that was given before: the request's key had been used, and nothing was done.
+    pub(super) fn given_again(self) -> Answer {
+        Answer { again: true, ..self }
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        match self.body.is_empty() {
+        let mut response = match self.body.is_empty() {
             true => self.status.into_response(),
             false => (self.status, [(header::CONTENT_TYPE, "application/json")], self.body).into_response(),
+        };
+        if self.again {
+            response.headers_mut().insert(AGAIN, HeaderValue::from_static("true"));
         }
+        response
     }
 }
 
@@ -96,7 +108,7 @@ fn keep(answer: &Answer) -> Bytes {
 fn kept(bytes: &[u8]) -> Option<Answer> {
     let Kept { status, body } = serde_json::from_slice(bytes).ok()?;
     let body = body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())).unwrap_or_default();
-    Some(Answer { status: StatusCode::from_u16(status).ok()?, body })
+    Some(Answer { status: StatusCode::from_u16(status).ok()?, body, again: true })
 }
 
 impl Api {

@@ -115,6 +115,9 @@ impl From<Error> for Problem {
             | Error::EventIdTaken(_)
             | Error::IdempotencyConflict
             | Error::Conflict(_) => Problem::conflict(text),
+            Error::ApplicationOverloaded(_) => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "application_overloaded", text)
+            }
             Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text),
             Error::Storage(_) | Error::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
             // A variant of a later version: ours to mend, and never the caller's fault.

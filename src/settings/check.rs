@@ -64,6 +64,7 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.max_in_flight_per_endpoint = per(Key::MaxInFlightPerEndpoint)?;
     config.max_in_flight_per_origin = per(Key::MaxInFlightPerOrigin)?;
     config.max_open_bytes = number(Key::MaxOpenBytes)?;
+    config.max_open_bytes_per_application = number(Key::MaxOpenBytesPerApplication)?;
     config.max_kept_bytes = number(Key::MaxKeptBytes)?;
     config.min_free_bytes = number(Key::MinFreeBytes)?;
     config.shutdown_grace = seconds(Key::ShutdownGraceSeconds, HOUR)?;

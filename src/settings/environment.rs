@@ -9,7 +9,7 @@ use super::value::{Error, Given, Origin};
 /// What begins the name of every variable of ours.
 const PREFIX: &str = "RINGBACK_";
 /// What follows it in variables of ours that are no settings: the settings file, and what the client commands read.
-const OTHERS: [&str; 2] = ["CONFIG", "SERVER"];
+const OTHERS: [&str; 3] = ["CONFIG", "SECRET", "SERVER"];
 
 /// The environment's variables. An empty one counts as not set.
 #[derive(Default)]

@@ -21,6 +21,7 @@ pub(crate) enum Key {
     MaxInFlightPerEndpoint,
     MaxInFlightPerOrigin,
     MaxOpenBytes,
+    MaxOpenBytesPerApplication,
     MaxKeptBytes,
     MinFreeBytes,
     IdempotencyWindowSeconds,
@@ -64,7 +65,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 23] = [
+    pub(crate) const ALL: [Key; 24] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -83,6 +84,7 @@ impl Key {
         Key::MaxInFlightPerEndpoint,
         Key::MaxInFlightPerOrigin,
         Key::MaxOpenBytes,
+        Key::MaxOpenBytesPerApplication,
         Key::MaxKeptBytes,
         Key::MinFreeBytes,
         Key::IdempotencyWindowSeconds,
@@ -159,13 +161,19 @@ impl Key {
                 Some("256"),
                 "The most deliveries at once to one scheme, host and port",
             ),
-            // A limit for each application, `max_open_bytes_per_application`, belongs here.
             Key::MaxOpenBytes => entry(
                 "max_open_bytes",
                 Number,
                 "BYTES",
                 Some("8589934592"),
                 "Sends are refused while this much payload waits",
+            ),
+            Key::MaxOpenBytesPerApplication => entry(
+                "max_open_bytes_per_application",
+                Number,
+                "BYTES",
+                Some("1073741824"),
+                "An application's sends are refused while this much payload of its own waits",
             ),
             Key::MaxKeptBytes => entry(
                 "max_kept_bytes",

@@ -76,7 +76,7 @@ async fn every_wrong_member_is_named() {
         (json!({"url": null}), vec!["body", "url"]),
         (json!({"url": "not a url"}), vec!["body", "url"]),
         (json!({"url": "https://10.0.0.1/"}), vec!["body", "url"]),
-        (json!({"url": "http://a.example/"}), vec!["body", "url"]),
+        (json!({"url": "ftp://a.example/"}), vec!["body", "url"]),
         (json!({"url": url, "profile": "nobody"}), vec!["body", "profile"]),
         (json!({"url": url, "profile": {"name": "x", "singing": {}}}), vec!["body", "profile", "singing"]),
         (json!({"url": url, "body": "wrapped"}), vec!["body", "body"]),

@@ -74,19 +74,18 @@ async fn a_recovery_replays_an_endpoint_s_dead_letters_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_job_goes_on_after_a_restart_in_its_middle_and_replays_each_letter_once() {
+async fn a_recovery_goes_on_after_a_restart_in_its_middle_and_replays_each_letter_once() {
     let mut api = Api::start().await;
     api.application("acme").await;
-    let letters = 40;
+    let letters = 250;
     let (receiver, mended) = with_dead_letters(&api, letters).await;
     mended.store(true, Ordering::SeqCst);
-    let body = json!({"endpointId": "main", "rate": 20});
-    let job = api.http.post("/app/acme/replay", body).await.is(202);
+    let job = api.http.post("/app/acme/endpoint/main/recover", json!({"since": LONG_AGO})).await.is(202);
     let path = format!("/app/acme/replay/{}", job["id"].as_str().unwrap());
     until(|| async { api.http.get(&path).await.is(200)["replayed"].as_u64().unwrap() >= 5 }).await;
+    let before = api.http.get(&path).await.is(200)["replayed"].as_u64().unwrap();
+    assert!(before < letters as u64, "the restart is in its middle: {before}");
     api.restart().await;
-    let after = api.http.get(&path).await.is(200);
-    assert!(after["replayed"].as_u64().unwrap() < letters as u64, "the restart was in its middle: {after}");
     until(|| async { api.http.get(&path).await.is(200)["status"] == "finished" }).await;
     until(|| async { stats(&api).await["success"] == letters }).await;
     let mut received: Vec<_> =
@@ -96,6 +95,28 @@ async fn a_job_goes_on_after_a_restart_in_its_middle_and_replays_each_letter_onc
     received.dedup();
     assert_eq!(received.len(), letters);
     assert_eq!(api.http.get(&path).await.is(200)["replayed"], letters);
+}
+
+#[tokio::test]
+async fn a_job_that_is_killed_in_its_middle_skips_no_letter() {
+    let mut api = Api::start().await;
+    api.application("acme").await;
+    let letters = 60;
+    let (receiver, mended) = with_dead_letters(&api, letters).await;
+    mended.store(true, Ordering::SeqCst);
+    let job = api.http.post("/app/acme/replay", json!({"endpointId": "main", "rate": 30})).await.is(202);
+    let path = format!("/app/acme/replay/{}", job["id"].as_str().unwrap());
+    until(|| async { api.http.get(&path).await.is(200)["replayed"].as_u64().unwrap() >= 5 }).await;
+    api.kill_and_restart().await;
+    let after = api.http.get(&path).await.is(200);
+    assert!(after["replayed"].as_u64().unwrap() < letters as u64, "the kill was in its middle: {after}");
+    until(|| async { api.http.get(&path).await.is(200)["status"] == "finished" }).await;
+    until(|| async { stats(&api).await["success"] == letters }).await;
+    let mut received: Vec<_> =
+        receiver.received().iter().map(|request| request.header("svix-id").unwrap().to_owned()).collect();
+    received.sort();
+    received.dedup();
+    assert_eq!(received.len(), letters);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ringback::store::{CountQuery, Counts, Prune};
-use ringback::{ApplicationId, Lane};
+use ringback::store::{CountQuery, Counts, Lease, Prune, Settlement};
+use ringback::{ApplicationId, Lane, State};
 
 use crate::world::{World, at, canceled, dead, delivered, plain, waiting};
 
@@ -91,13 +91,29 @@ pub(crate) async fn what_is_counted_can_be_narrowed_to_an_endpoint_and_a_window(
     }
 }
 
-/// More than a store may look at at once, and counted again and again while it is sent, delivered, replayed and
-/// removed.
+pub(crate) async fn more_than_a_store_looks_at_at_once_is_counted(mut world: World) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    let batch = (0..1_300).map(|_| plain(world.message(&[lane, other], 1))).collect();
+    world.store.enqueue(batch).await.unwrap();
+    let settlements = world.claim(lane, 1, 1_100).await.into_iter().map(|lease| ended(lease, dead(1)));
+    let settlements = settlements.collect();
+    world.store.settle(Arc::new(settlements)).await.unwrap();
+    let counts = count(&world, lane.application, CountQuery::default()).await;
+    assert_eq!(row(counts), [1_300, 2_600, 1_500, 0, 0, 1_100, 0]);
+}
+
+fn ended(lease: Lease, state: State) -> Settlement {
+    Settlement { lease, attempt: None, state }
+}
+
+/// A few deliveries that are counted again and again while all of them move at once: settled, replayed, removed.
 pub(crate) async fn the_counts_add_up_while_everything_moves(mut world: World) {
     let lane = world.lane();
     let other = world.lane_beside(lane);
-    let batch = (0..1_200).map(|_| plain(world.message(&[lane, other], 1))).collect();
-    world.store.enqueue(batch).await.unwrap();
+    for _ in 0..10 {
+        world.send(&[other], 1).await;
+    }
     let over = AtomicBool::new(false);
     let store = Arc::clone(&world.store);
     let counting = async {
@@ -111,19 +127,20 @@ pub(crate) async fn the_counts_add_up_while_everything_moves(mut world: World) {
         rounds
     };
     let moving = async {
-        let mut letters = Vec::new();
-        for round in 2..14 {
-            for lane in [lane, other] {
-                let end = if round % 2 == 0 { dead(round) } else { delivered(round) };
-                for _ in 0..12 {
-                    letters.push(world.pass(lane, round, end).await);
+        for round in 2..122 {
+            let batch = (0..20).map(|_| plain(world.message(&[lane], round))).collect();
+            world.store.enqueue(batch).await.unwrap();
+            for (lane, wanted, state) in [(lane, 20, delivered(round)), (other, 10, dead(round))] {
+                let settlements: Vec<_> =
+                    world.claim(lane, round, wanted).await.into_iter().map(|lease| ended(lease, state)).collect();
+                let ids = settlements.iter().map(|settlement| settlement.lease.delivery).collect();
+                world.store.settle(Arc::new(settlements)).await.unwrap();
+                if lane == other {
+                    world.store.replay(ids, at(round), None).await.unwrap();
                 }
             }
-            let replayed = letters.drain(..letters.len() / 3).collect();
-            world.store.replay(replayed, at(round), None).await.unwrap();
-            world.send(&[lane, other], round).await;
-            let prune = Prune { now: at(99), delivered_before: at(99), ended_before: at(99), after: None, limit: 300 };
-            world.store.prune(prune).await.unwrap();
+            let prune = Prune { now: at(999), delivered_before: at(999), ended_before: at(0), after: None, limit: 300 };
+            assert_eq!(world.store.prune(prune).await.unwrap().removed, 20);
             tokio::task::yield_now().await;
         }
         over.store(true, Ordering::SeqCst);

@@ -387,11 +387,11 @@ async fn what_waits_in_an_application_is_counted_anew_where_that_is_lost_or_was_
     assert_eq!(std::fs::read_to_string(world.config.path.join("FORMAT")).unwrap(), "2\n");
     world.run();
     until(async || world.ringback.health().await.unwrap().open == 0).await;
-    fills_up_with_when_delivered(&world).await;
+    has_all_its_room(&world).await;
 }
 
 /// Nothing waits: there is room for all of the limit, time and again.
-async fn fills_up_with_when_delivered(world: &World) {
+async fn has_all_its_room(world: &World) {
     for _ in 0..3 {
         let sent = world.ringback.send(world.app, NewMessage::bytes("e", vec![b'x'; 10_000])).await.unwrap().id;
         world.all_ended(&[sent]).await;
@@ -400,24 +400,31 @@ async fn fills_up_with_when_delivered(world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_rows_of_what_waits_take_no_room_for_ever() {
-    let mut world = World::with(|config| config.max_open_bytes_per_application = 10_000).await;
-    let receiver = Receiver::answering(200).await;
-    world.endpoint(quick(&receiver.url)).await;
-    let of = |bytes: usize| NewMessage::bytes("e", vec![b'x'; bytes]);
-    let mut sent = Vec::new();
-    for bytes in [1_000, 2_000, 3_000, 4_000] {
-        sent.push(world.ringback.send(world.app, of(bytes)).await.unwrap().id);
+    for lost in [&[0, 1][..], &[2, 3], &[0, 3], &[0, 1, 2, 3]] {
+        let mut world = World::with(|config| config.max_open_bytes_per_application = 10_000).await;
+        let receiver = Receiver::answering(200).await;
+        world.endpoint(quick(&receiver.url)).await;
+        let mut sent = Vec::new();
+        for bytes in [1_000, 2_000, 3_000, 4_000] {
+            let message = NewMessage::bytes("e", vec![b'x'; bytes]);
+            sent.push(world.ringback.send(world.app, message).await.unwrap().id);
+        }
+        // Of these, nothing says any more that they wait; the rows of the others can be mended.
+        for place in lost {
+            assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', sent[*place])).await, 1);
+        }
+        assert_eq!(spoil(&mut world, Harm::FlipLast, |key| key.get(TAG) == Some(&b'W')).await, 4);
+        let left: u64 =
+            [0, 1, 2, 3].iter().filter(|place| !lost.contains(place)).map(|place| 1_000 * (*place as u64 + 1)).sum();
+        until(async || world.ringback.health().await.unwrap().open_bytes == left).await;
+        world.run();
+        for (place, message) in sent.iter().enumerate() {
+            if !lost.contains(&place) {
+                assert_eq!(world.ended(*message).await.kind(), StateKind::Delivered);
+            }
+        }
+        until(async || world.ringback.health().await.unwrap().open == 0).await;
+        assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0, "{lost:?}");
+        has_all_its_room(&world).await;
     }
-    // Of two, nothing says any more that they wait; the other two rows can be mended.
-    for message in &sent[..2] {
-        assert_eq!(spoil(&mut world, Harm::FlipLast, of_message(b'M', *message)).await, 1);
-    }
-    assert_eq!(spoil(&mut world, Harm::FlipLast, |key| key.get(TAG) == Some(&b'W')).await, 4);
-    world.run();
-    for message in &sent[2..] {
-        assert_eq!(world.ended(*message).await.kind(), StateKind::Delivered);
-    }
-    until(async || world.ringback.health().await.unwrap().open == 0).await;
-    assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0);
-    fills_up_with_when_delivered(&world).await;
 }

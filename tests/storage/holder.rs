@@ -138,3 +138,18 @@ async fn damaged_files_lose_nothing_silently_and_make_nothing_panic() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_made_is_its_owner_s_alone_and_one_that_is_there_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (made, there) = (place.path().join("made"), place.path().join("there"));
+    fs::create_dir(&there).unwrap();
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o750)).unwrap();
+    for (folder, expected) in [(made, 0o700), (there, 0o750)] {
+        let ringback = Ringback::open(config(&folder)).await.unwrap();
+        ringback.shutdown().await.unwrap();
+        assert_eq!(mode(&folder), expected, "{}", folder.display());
+    }
+}

@@ -49,6 +49,14 @@ impl Api {
         self.sidecar = Some(sidecar);
     }
 
+    /// Ends the program as `kill -9` does, and starts it again over the same folder.
+    pub async fn kill_and_restart(&mut self) {
+        if let Some(sidecar) = self.sidecar.take() {
+            sidecar.kill().await;
+        }
+        self.restart().await;
+    }
+
     /// Makes an application with this uid.
     pub async fn application(&self, uid: &str) {
         self.http.post("/app", json!({"name": uid, "uid": uid})).await.is(201);

@@ -214,7 +214,8 @@ async fn create(
     let sent = api.ringback.send(application, new).await?;
     let (Some(routing), None) = (&sent.routing, &given.transformations_params) else {
         let message = api.ringback.message(application, sent.id).await?;
-        return Ok(Answer::accepted(&MessageOut::of(&message, with_content)));
+        let answer = Answer::accepted(&MessageOut::of(&message, with_content));
+        return Ok(if sent.repeated { answer.given_again() } else { answer });
     };
     // From what was given: nothing is read back.
     Ok(Answer::accepted(&MessageOut {

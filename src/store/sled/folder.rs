@@ -9,7 +9,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -37,7 +37,9 @@ impl Folder {
             move |error: io::Error| Error::Open { folder, problem: format!("{what}: {error}") }
         };
         let made = !path.exists();
-        fs::create_dir_all(path).map_err(failed("the folder cannot be made"))?;
+        // It holds secrets: nobody else is to read it. One that is there keeps its mode.
+        let private = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        private.map_err(failed("the folder cannot be made"))?;
         let format = read_format(path)?;
         let lock = take_lock(path)?;
         write_format(path, format).map_err(failed("FORMAT cannot be written"))?;

@@ -1,0 +1,169 @@
+//! `ringback app`: applications, and the tokens of their portals.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::arguments::pair;
+use super::exit::{Exit, Problem};
+use super::out::confirm;
+use super::records::{Application, Record, list};
+use super::table::Table;
+use super::target::{Session, Target};
+use super::times;
+
+/// Applications: tenants, each with endpoints and messages of its own
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) at: Target,
+    #[command(subcommand)]
+    pub(super) what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum What {
+    /// Lists the applications
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 250, value_name = "N")]
+        limit: usize,
+    },
+    /// Makes one
+    Create {
+        /// What people call it
+        name: String,
+        /// Your own id of it; it can stand wherever an application's id does
+        #[arg(long)]
+        uid: Option<String>,
+        /// Whatever you want to keep with it
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        metadata: Vec<(String, String)>,
+        /// Take the one that has this uid, if there is one
+        #[arg(long, requires = "uid")]
+        get_if_exists: bool,
+    },
+    /// Shows one
+    Get {
+        /// Its id or uid
+        app: String,
+    },
+    /// Changes what is given, and nothing else
+    Update {
+        /// Its id or uid
+        app: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        /// Another uid
+        #[arg(long)]
+        uid: Option<String>,
+        /// All of its metadata
+        #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+        metadata: Vec<(String, String)>,
+    },
+    /// Deletes one, with its endpoints
+    Delete {
+        /// Its id or uid
+        app: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Makes a token that may do everything within the application, for a portal of its customer's
+    Token {
+        /// Its id or uid
+        app: String,
+        /// How long it is good for, such as 12h or 28d [default: the server's]
+        #[arg(long, value_name = "DURATION", value_parser = times::duration)]
+        expires: Option<Duration>,
+    },
+}
+
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Access {
+    url: String,
+    token: String,
+}
+
+/// Does what is asked for with applications.
+pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> {
+    let api = &session.api;
+    match what {
+        What::List { limit } => return show_list(session, limit).await,
+        What::Create { name, uid, metadata, get_if_exists } => {
+            let settings =
+                Settings { name: Some(&name), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
+            let query = if get_if_exists { vec![("get_if_exists", "true".to_owned())] } else { Vec::new() };
+            show(session, &api.post(&["app"], &query, &settings).await?)?;
+        }
+        What::Get { app } => show(session, &api.get(&["app", &app], &Vec::new()).await?)?,
+        What::Update { app, name, uid, metadata } => {
+            let settings =
+                Settings { name: name.as_deref(), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
+            show(session, &api.patch(&["app", &app], &settings).await?)?;
+        }
+        What::Delete { app, yes } => {
+            confirm(&format!("Delete the application {app} with its endpoints?"), yes).await?;
+            api.delete(&["app", &app], &Vec::new()).await?;
+            session.out.note(&format!("{app} is deleted"));
+        }
+        What::Token { app, expires } => {
+            let body = match expires {
+                Some(expires) => serde_json::json!({ "expiry": expires.as_secs() }),
+                None => serde_json::json!({}),
+            };
+            let access: Record<Access> = api.post(&["auth", "app-portal-access", &app], &Vec::new(), &body).await?;
+            if session.out.json() {
+                session.out.raw(&access.raw)?;
+            } else {
+                session.out.field("url", &access.value.url)?;
+                session.out.field("token", &access.value.token)?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn show_list(session: &Session, limit: usize) -> Result<Exit, Problem> {
+    let (items, more) = list::<Application>(session, &["app"], &Vec::new(), limit).await?;
+    if session.out.json() {
+        items.iter().try_for_each(|item| session.out.raw(&item.raw))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["id", "uid", "name", "created (UTC)"]);
+    for Record { value: app, .. } in &items {
+        table.row([&app.id, app.uid.as_deref().unwrap_or("-"), &app.name, &times::clock_time(&app.created_at)]);
+    }
+    table.print(&session.out, "there are no applications: `ringback app create NAME` makes one")?;
+    if more {
+        session.out.note("there are more: --limit");
+    }
+    Ok(Exit::Done)
+}
+
+fn show(session: &Session, app: &Record<Application>) -> Result<(), Problem> {
+    let out = &session.out;
+    if out.json() {
+        return out.raw(&app.raw);
+    }
+    let app = &app.value;
+    out.field("id", &app.id)?;
+    out.field("uid", app.uid.as_deref().unwrap_or_default())?;
+    out.field("name", &app.name)?;
+    for (name, value) in &app.metadata {
+        out.field("metadata", &format!("{name}={value}"))?;
+    }
+    out.field("created", &app.created_at)
+}

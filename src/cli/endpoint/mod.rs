@@ -1,0 +1,298 @@
+//! `ringback endpoint`: where an application's events go.
+
+mod headers;
+mod settings;
+mod test;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringback::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::arguments::{Header, read};
+use super::exit::{Exit, Problem};
+use super::out::{Out, confirm};
+use super::records::{Endpoint, Record, list};
+use super::style::Style;
+use super::table::Table;
+use super::target::{Session, Target};
+use super::times;
+use settings::Settings;
+
+/// Endpoints: where an application's events go, and how
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) at: Target,
+    #[command(subcommand)]
+    pub(super) what: What,
+}
+
+/// An endpoint, by its id or uid.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// The application's id or uid
+    app: String,
+    /// The endpoint's id or uid
+    endpoint: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum What {
+    /// Lists the endpoints of an application
+    List {
+        /// The application's id or uid
+        app: String,
+        /// How many at most
+        #[arg(long, default_value_t = 250, value_name = "N")]
+        limit: usize,
+    },
+    /// Makes one
+    Create {
+        /// The application's id or uid
+        app: String,
+        /// Where the events go
+        url: String,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// The file with its secret [default: one is made, where the profile signs]
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// Take no events yet
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// Shows one
+    Get(Named),
+    /// Changes what is given, and nothing else
+    Update {
+        #[command(flatten)]
+        named: Named,
+        /// Another URL
+        #[arg(long)]
+        url: Option<String>,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        /// Go back to the default of a member: eventTypes, channels, timeoutMs, retry, …
+        #[arg(long, value_name = "MEMBER")]
+        reset: Vec<String>,
+    },
+    /// Deletes one. What waits for it is canceled; its log stays
+    Delete {
+        #[command(flatten)]
+        named: Named,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Lets it take events again
+    Enable(Named),
+    /// Stops deliveries to it. What waits for it is canceled
+    Disable(Named),
+    /// Shows its secret (of an ed25519 key, the public half)
+    Secret(Named),
+    /// Replaces its secret. The old one signs, too, until the grace period is over
+    Rotate {
+        #[command(flatten)]
+        named: Named,
+        /// The file with the new secret [default: one is made]
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// How long the old secret signs, too; 0s revokes it at once [default: the server's, 24h]
+        #[arg(long, value_name = "DURATION", value_parser = times::duration)]
+        grace: Option<Duration>,
+    },
+    /// Shows or changes the headers that its requests carry beside the profile's
+    Headers {
+        #[command(flatten)]
+        named: Named,
+        /// Set a header. Others on this machine can read an argument: use --set-file for what is secret
+        #[arg(long, value_name = "NAME: VALUE")]
+        set: Vec<Header>,
+        /// Set the headers of a file, one a line
+        #[arg(long, value_name = "FILE")]
+        set_file: Option<PathBuf>,
+        /// Remove a header
+        #[arg(long, value_name = "NAME")]
+        remove: Vec<String>,
+    },
+    /// Counts its deliveries by how they stand
+    Stats {
+        #[command(flatten)]
+        named: Named,
+        /// From then on, such as 24h or 2026-01-31T08:30:00Z
+        #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+        since: Option<Timestamp>,
+        /// Until then
+        #[arg(long, value_name = "WHEN", value_parser = times::moment)]
+        until: Option<Timestamp>,
+    },
+    /// Sends it an example event, waits for the attempt and shows what came of it
+    ///
+    /// The exit code is 0 only if it was delivered.
+    Test {
+        #[command(flatten)]
+        named: Named,
+        /// Which event [default: the first that the profile has an example of]
+        #[arg(long, value_name = "TYPE")]
+        event_type: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Key {
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct Stats {
+    success: u64,
+    pending: u64,
+    sending: u64,
+    fail: u64,
+    #[serde(default)]
+    canceled: u64,
+}
+
+impl Named {
+    fn path(&self) -> [&str; 4] {
+        ["app", &self.app, "endpoint", &self.endpoint]
+    }
+
+    fn below<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
+        [&self.path(), rest].concat()
+    }
+}
+
+/// Does what is asked for with endpoints.
+pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> {
+    let Session { api, out, .. } = session;
+    match what {
+        What::List { app, limit } => show_list(session, &app, limit).await?,
+        What::Create { app, url, settings, secret_file, disabled } => {
+            let mut body = settings.members()?;
+            body.insert("url".into(), url.into());
+            if let Some(file) = secret_file {
+                body.insert("secret".into(), read(&file)?.trim().into());
+            }
+            if disabled {
+                body.insert("disabled".into(), true.into());
+            }
+            let endpoint: Record<Endpoint> = api.post(&["app", &app, "endpoint"], &Vec::new(), &body).await?;
+            show(out, &endpoint)?;
+            out.note(&format!("its secret: ringback endpoint secret {app} {}", endpoint.value.id));
+        }
+        What::Get(named) => show(out, &api.get(&named.path(), &Vec::new()).await?)?,
+        What::Update { named, url, settings, reset } => {
+            let mut body = settings.members()?;
+            body.extend(url.map(|url| ("url".to_owned(), Value::from(url))));
+            body.extend(reset.into_iter().map(|member| (member, Value::Null)));
+            show(out, &api.patch(&named.path(), &body).await?)?;
+        }
+        What::Delete { named, yes } => {
+            confirm(&format!("Delete the endpoint {}? What waits for it is canceled.", named.endpoint), yes).await?;
+            api.delete(&named.path(), &Vec::new()).await?;
+            out.note(&format!("{} is deleted", named.endpoint));
+        }
+        What::Enable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": false})).await?)?,
+        What::Disable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": true})).await?)?,
+        What::Secret(named) => show_key(out, &api.get(&named.below(&["secret"]), &Vec::new()).await?)?,
+        What::Rotate { named, secret_file, grace } => rotate(session, &named, secret_file, grace).await?,
+        What::Headers { named, set, set_file, remove } => {
+            headers::run(session, &named, set, set_file.as_deref(), &remove).await?;
+        }
+        What::Stats { named, since, until } => show_stats(session, &named, since, until).await?,
+        What::Test { named, event_type } => return test::run(session, &named, event_type).await,
+    }
+    Ok(Exit::Done)
+}
+
+async fn rotate(
+    session: &Session,
+    named: &Named,
+    secret_file: Option<PathBuf>,
+    grace: Option<Duration>,
+) -> Result<(), Problem> {
+    let mut body = serde_json::Map::new();
+    if let Some(file) = secret_file {
+        body.insert("key".into(), read(&file)?.trim().into());
+    }
+    if let Some(grace) = grace {
+        body.insert("gracePeriodSeconds".into(), grace.as_secs().into());
+    }
+    show_key(&session.out, &session.api.post(&named.below(&["secret", "rotate"]), &Vec::new(), &body).await?)
+}
+
+fn show_key(out: &Out, key: &Record<Key>) -> Result<(), Problem> {
+    if out.json() { out.raw(&key.raw) } else { out.line(&super::escape::shown(&key.value.key)) }
+}
+
+async fn show_stats(
+    session: &Session,
+    named: &Named,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<(), Problem> {
+    let times = [("since", since), ("until", until)];
+    let query = times.into_iter().filter_map(|(name, time)| time.map(|time| (name, time.to_string()))).collect();
+    let Record { raw, value } = session.api.get::<Record<Stats>>(&named.below(&["stats"]), &query).await?;
+    if session.out.json() {
+        return session.out.raw(&raw);
+    }
+    let Stats { success, pending, sending, fail, canceled } = value;
+    let counts = [
+        ("delivered", success),
+        ("waiting", pending),
+        ("on their way", sending),
+        ("dead", fail),
+        ("canceled", canceled),
+    ];
+    counts.into_iter().try_for_each(|(name, count)| session.out.field(name, &count.to_string()))
+}
+
+async fn show_list(session: &Session, app: &str, limit: usize) -> Result<(), Problem> {
+    let (items, more) = list::<Endpoint>(session, &["app", app, "endpoint"], &Vec::new(), limit).await?;
+    if session.out.json() {
+        return items.iter().try_for_each(|item| session.out.raw(&item.raw));
+    }
+    let mut table = Table::new(&["id", "uid", "state", "profile", "wants", "url"]);
+    for Record { value: endpoint, .. } in &items {
+        let state = if endpoint.disabled { ("disabled", Style::Bad) } else { ("enabled", Style::Good) };
+        let plain = Style::plain;
+        let uid = endpoint.uid.as_deref().unwrap_or("-");
+        let wants = endpoint.wants();
+        let profile = endpoint.profile_name();
+        let cells = [plain(&endpoint.id), plain(uid), state, plain(profile), plain(&wants), plain(&endpoint.url)];
+        table.styled(cells, None);
+    }
+    table.print(&session.out, "it has no endpoints: `ringback endpoint create APP URL` makes one")?;
+    if more {
+        session.out.note("there are more: --limit");
+    }
+    Ok(())
+}
+
+fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
+    if out.json() {
+        return out.raw(&endpoint.raw);
+    }
+    let endpoint = &endpoint.value;
+    out.field("id", &endpoint.id)?;
+    out.field("uid", endpoint.uid.as_deref().unwrap_or_default())?;
+    out.field("url", &endpoint.url)?;
+    out.field("state", if endpoint.disabled { "disabled" } else { "enabled" })?;
+    out.field("profile", endpoint.profile_name())?;
+    out.field("body", endpoint.body.as_deref().unwrap_or_default())?;
+    out.field("wants", &endpoint.wants())?;
+    out.field("description", &endpoint.description)?;
+    let timeout = endpoint.timeout_ms.map(|ms| times::short(Duration::from_millis(ms)));
+    out.field("timeout", &timeout.unwrap_or_default())?;
+    out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
+    out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    for (name, value) in &endpoint.metadata {
+        out.field("metadata", &format!("{name}={value}"))?;
+    }
+    out.field("created", &endpoint.created_at)
+}

@@ -1,0 +1,81 @@
+//! The settings of an endpoint as arguments, for making one and for changing one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::cli::arguments::{Header, Json, ProfileChoice, header_map, headers_of, pair};
+use crate::cli::exit::Problem;
+use crate::cli::times;
+
+/// What an endpoint has beside its URL. Only what is given is said to the server.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Settings {
+    /// Your own id of it; it can stand wherever an endpoint's id does
+    #[arg(long)]
+    uid: Option<String>,
+    /// How it is sent to: svix, standard-webhooks, levers, levrage, subverse, one of the server's, or @file.json
+    #[arg(long, value_name = "NAME")]
+    profile: Option<ProfileChoice>,
+    /// Only events of this type, such as call.completed; can be given more than once [default: all]
+    #[arg(long, value_name = "TYPE")]
+    event_type: Vec<String>,
+    /// Only events in one of these channels; can be given more than once [default: all]
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Vec<String>,
+    /// How the body is built, in place of the profile's way: asGiven, envelope or superset
+    #[arg(long, value_name = "MODE")]
+    body: Option<String>,
+    /// How long an attempt may take, in place of the profile's limit, such as 10s
+    #[arg(long, value_name = "DURATION", value_parser = times::duration)]
+    timeout: Option<Duration>,
+    /// When it is tried again, in place of the profile's schedule: JSON or @file.json
+    #[arg(long, value_name = "JSON")]
+    retry: Option<Json>,
+    /// How many requests may be on their way to it at once
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u32>,
+    /// A header of every request. Others on this machine can read an argument: use --headers-file for what is secret
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<Header>,
+    /// The headers of every request from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    headers_file: Option<PathBuf>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Whatever you want to keep with it; can be given more than once
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// The members of the API's object, those that were given.
+    pub(super) fn members(&self) -> Result<Map<String, Value>, Problem> {
+        let mut headers = self.header.clone();
+        if let Some(file) = &self.headers_file {
+            headers.extend(headers_of(file)?);
+        }
+        let many = |values: &[String]| (!values.is_empty()).then(|| Value::from(values));
+        let object = |pairs: Vec<(String, String)>| {
+            let members: Map<String, Value> = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        };
+        let timeout = self.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let members = [
+            ("uid", self.uid.as_deref().map(Value::from)),
+            ("profile", self.profile.as_ref().map(ProfileChoice::value).transpose()?),
+            ("eventTypes", many(&self.event_type)),
+            ("channels", many(&self.channel)),
+            ("body", self.body.as_deref().map(Value::from)),
+            ("timeoutMs", timeout.map(Value::from)),
+            ("retry", self.retry.as_ref().map(Json::value).transpose()?),
+            ("maxInFlight", self.max_in_flight.map(Value::from)),
+            ("headers", object(header_map(headers).into_iter().collect())),
+            ("description", self.description.as_deref().map(Value::from)),
+            ("metadata", object(self.metadata.clone())),
+        ];
+        Ok(members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect())
+    }
+}

@@ -1,0 +1,104 @@
+//! A folder instead of an address: the server that runs on it, or none.
+
+use super::program::{Ended, command, finish, ringback, text};
+use super::serving::Served;
+use super::support::Receiver;
+use super::support::sidecar::Sidecar;
+
+/// A folder with the application `acme`, which no server runs on any more.
+async fn left_behind() -> tempfile::TempDir {
+    let Served { sidecar, dir } = Served::start().await;
+    sidecar.stop().await;
+    dir
+}
+
+async fn on(folder: &str, arguments: &[&str]) -> Ended {
+    ringback(&[arguments, &["--data", folder]].concat()).await
+}
+
+#[tokio::test]
+async fn a_running_server_is_found_by_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text(&dir.path().join("data"));
+    let mut serve = super::program::Running::start({
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+        command.env("RINGBACK_LOG", "info");
+        command
+    });
+    serve.says("ready").await;
+    // Its token is the folder's.
+    on(&data, &["app", "create", "Acme", "--uid", "acme"]).await.ok();
+    let mut by_environment = command(&["app", "get", "acme"]);
+    by_environment.env("RINGBACK_DATA", &data);
+    finish(by_environment, None).await.ok();
+    // The address of another server does not win over the folder that is named.
+    let mut elsewhere = command(&["app", "get", "acme", "--data", &data]);
+    elsewhere.env("RINGBACK_SERVER", "http://127.0.0.1:1").env("RINGBACK_TOKEN", "of-the-other-server");
+    finish(elsewhere, None).await.ok();
+}
+
+#[tokio::test]
+async fn without_a_server_every_command_works_and_nothing_is_delivered() {
+    let dir = left_behind().await;
+    let data = text(&dir.path().join("data"));
+    let receiver = Receiver::answering(200).await;
+    let mut create = command(&["endpoint", "create", "acme", &receiver.url, "--uid", "main", "--data", &data]);
+    create.env("RINGBACK_ALLOW_NETWORK", "127.0.0.0/8");
+    finish(create, None).await.ok();
+
+    let sent = on(&data, &["send", "acme", "--type", "a.b", "--with", "{}", "--event-id", "e1"]).await.ok();
+    assert!(sent.stderr.contains("not delivered yet") && sent.stderr.contains("ringback serve"), "{sent:?}");
+    let shown = on(&data, &["show", "acme", "e1"]).await.ok();
+    assert!(shown.stdout.contains("waiting, next attempt"), "{shown:?}");
+    assert_eq!(on(&data, &["log", "acme", "--json"]).await.ok().json().len(), 0);
+    on(&data, &["doctor"]).await.ok();
+    for arguments in [&["endpoint", "test", "acme", "main"][..], &["log", "acme", "--follow"]] {
+        let ended = on(&data, arguments).await;
+        assert_eq!(ended.code, 1, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains("no server runs on this folder"), "{ended:?}");
+    }
+    assert_eq!(receiver.count(), 0, "nothing is delivered by a command");
+
+    // The server delivers what was stored.
+    let sidecar = Sidecar::start(&dir.path().join("data"), &[]).await;
+    receiver.wait_for(1).await;
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn many_messages_can_be_stored_without_a_server() {
+    let dir = left_behind().await;
+    let data = text(&dir.path().join("data"));
+    let line = r#"{"eventType":"a.b","payload":{}}"#;
+    let input = format!("{line}\n{line}\nbad\n");
+    let run = async || {
+        super::program::ringback_with(&["send", "acme", "--ndjson", "-", "--data", &data], input.as_bytes()).await
+    };
+    assert!(run().await.stdout.contains("2 stored, 1 refused"));
+    assert!(run().await.stdout.contains("2 of those stored had been sent before"));
+}
+
+#[tokio::test]
+async fn what_a_killed_server_left_behind_gets_no_token() {
+    let Served { sidecar, dir } = Served::start().await;
+    sidecar.kill().await;
+    let data = dir.path().join("data");
+    // Another program has the port by now.
+    let other = Receiver::answering(204).await;
+    let address = other.url.trim_start_matches("http://").trim_end_matches("/hook");
+    let left = serde_json::json!({"address": address, "pid": 1, "version": "0"}).to_string();
+    std::fs::write(data.join("sidecar.json"), left).unwrap();
+    std::fs::write(data.join("operator.token"), "ringback_a-token-that-is-long-enough").unwrap();
+    let ended = on(&text(&data), &["app", "list", "--json"]).await.ok();
+    assert_eq!(ended.json().len(), 1, "{ended:?}");
+    assert_eq!(other.count(), 0);
+}
+
+#[tokio::test]
+async fn a_folder_that_another_process_holds_is_said_to_be_held() {
+    let served = Served::start().await;
+    std::fs::remove_file(served.dir.path().join("data/sidecar.json")).unwrap();
+    let ended = on(&served.data(), &["app", "list"]).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("in use"), "{ended:?}");
+}
