@@ -1,3 +1,5 @@
+//! Portal tokens: what they reach, and how they end.
+
 use serde_json::json;
 use svix::api::{AppPortalAccessIn, ApplicationIn, ApplicationTokenExpireIn, Svix};
 

@@ -1,3 +1,5 @@
+//! Applications, through the official client.
+
 use std::collections::HashMap;
 
 use serde_json::json;

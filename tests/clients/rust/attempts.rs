@@ -1,3 +1,5 @@
+//! The log and the deliveries, through the official client.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,3 +1,5 @@
+//! Endpoints, their secrets and headers, examples and recovery, through the official client.
+
 use std::collections::HashMap;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Refusals as the official client's own errors, and idempotency keys.
+
 use serde_json::json;
 use svix::api::{
     ApplicationCreateOptions, ApplicationIn, ApplicationListOptions, EndpointCreateOptions, EndpointIn,

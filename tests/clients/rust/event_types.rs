@@ -1,3 +1,5 @@
+//! Event types, through the official client.
+
 use serde_json::json;
 use svix::api::{EventTypeDeleteOptions, EventTypeIn, EventTypeListOptions, EventTypePatch, EventTypeUpdate, Ordering};
 

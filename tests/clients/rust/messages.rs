@@ -1,3 +1,5 @@
+//! Messages, through the official client.
+
 use serde_json::json;
 use svix::api::{
     ApplicationIn, ListResponseMessageOut, MessageCreateOptions, MessageGetOptions, MessageIn, MessageListOptions,

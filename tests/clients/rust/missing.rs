@@ -1,3 +1,5 @@
+//! What the official client offers and the server does not have.
+
 use svix::api::{AppUsageStatsIn, EndpointTransformationIn, EnvironmentIn, IntegrationIn, ReplayIn};
 
 use crate::client::{Client, HOOK, refused};
