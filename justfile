@@ -23,6 +23,16 @@ docs:
 demo:
     cargo run --release -- demo
 
+# The sidecar on 127.0.0.1:8071, which may call receivers on this machine.
+serve:
+    cargo run --release -- serve --allow-network 127.0.0.0/8
+
+# Official clients and receivers, and what the manual shows; needs node, python3 and curl.
+official:
+    tests/receivers/run
+    tests/clients/run
+    tests/clients/walk
+
 # Durable sends, cycles, deliveries, a million waiting.
 bench:
     cargo bench
