@@ -22,7 +22,7 @@ use super::operations::{
     replays, tokens,
 };
 use super::problem::Problem;
-use super::{Options, finish, openapi};
+use super::{Options, finish, openapi, rest};
 
 /// What every handler shares.
 pub(super) struct Api {
@@ -108,6 +108,7 @@ pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
                 .into_response()
         }))
         .layer(middleware::from_fn_with_state(unfinished, finish::what_was_begun))
+        .layer(middleware::from_fn(rest::is_read))
         .layer(cors)
         .with_state(api)
 }

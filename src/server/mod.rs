@@ -18,6 +18,7 @@ mod operations;
 mod page;
 mod problem;
 mod query;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,6 +1,8 @@
 //! What cannot be taken is refused at once, in the API's own shape, and names the field.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::api::Api;
 
@@ -174,4 +176,48 @@ async fn unknown_ids_are_404_and_say_of_what() {
         assert_eq!(answer["code"], "not_found", "{path}");
         assert!(answer["detail"].as_str().unwrap().contains(what), "{path}: {answer}");
     }
+}
+
+/// Clients write a whole request and only then read: with the connection closed on them they would see no answer at all.
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_writes_all_before_it_reads() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let token = api.http.token.clone().unwrap();
+    let large = 8 << 20;
+    for (token, path, length, status) in [
+        (token.as_str(), "app/acme/msg", large, 413),
+        (token.as_str(), "app/acme", large, 405),
+        (token.as_str(), "nothing", large, 404),
+        ("wrong", "app/acme/msg", large, 401),
+        ("wrong", "app/acme/msg", 900 << 10, 401),
+    ] {
+        let head = format!(
+            "POST /api/v1/{path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let mut connection = connect(&api).await;
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&vec![b' '; length]).await.unwrap_or_else(|error| panic!("{status}: {error}"));
+        assert_eq!(first_line(&mut connection).await, format!("HTTP/1.1 {status}"), "{path}");
+    }
+    // One that asks before it writes is told at once, and not to go on.
+    let head = format!(
+        "POST /api/v1/app/acme/msg HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nexpect: 100-continue\r\n\
+         content-length: {large}\r\n\r\n"
+    );
+    let mut connection = connect(&api).await;
+    connection.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(first_line(&mut connection).await, "HTTP/1.1 413");
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test's own client")]
+async fn connect(api: &Api) -> TcpStream {
+    TcpStream::connect(&api.http.address).await.unwrap()
+}
+
+/// Version and status of the answer.
+async fn first_line(connection: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    connection.read_exact(&mut start).await.unwrap();
+    String::from_utf8_lossy(&start).into_owned()
 }
