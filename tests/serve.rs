@@ -292,6 +292,8 @@ async fn the_log_has_one_line_an_attempt_and_nothing_of_payloads_secrets_and_ans
         assert!(!log.contains(hidden), "{hidden} is logged:\n{log}");
     }
     assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    let of_the_message = log.lines().filter(|line| line.contains(&message.to_string())).count();
+    assert_eq!(of_the_message, 2, "one line an attempt, whoever writes it: {log}");
 }
 
 #[tokio::test]

@@ -154,10 +154,10 @@ impl Dispatcher {
         self.tell(Event::Settled(result)).await;
     }
 
-    /// One line and one event for each attempt that is on record.
+    /// An event for each attempt that is on record; and a line, for an embedding program that wants one and has no watcher.
     fn publish(&self, settlement: &Settlement, settled: Settled) {
         let (Some(attempt), Settled::Done) = (&settlement.attempt, settled) else { return };
-        tracing::info!(
+        tracing::debug!(
             application = %attempt.delivery.lane.application,
             endpoint = %attempt.delivery.lane.endpoint,
             message_id = %attempt.delivery.message,
