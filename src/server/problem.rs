@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 /// After how many seconds a request that was refused for want of room may come again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// The code of a request that the server has no room for.
+const OVERLOADED: &str = "overloaded";
+
 /// Why a request was refused.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -92,9 +95,11 @@ impl Problem {
         Problem { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Detail::Fields(vec![item]) }
     }
 
-    /// Whether nothing was done, so that the same request may be tried again.
+    /// Whether nothing was done, so that the same request may be tried again. A store that could not write may have
+    /// written; one that had no room has not.
     pub(super) fn changed_nothing(&self) -> bool {
-        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED
+        let no_room = matches!(&self.detail, Detail::Text { code, .. } if *code == OVERLOADED);
+        self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED || no_room
     }
 }
 
@@ -118,7 +123,7 @@ impl From<Error> for Problem {
             Error::ApplicationOverloaded(_) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "application_overloaded", text)
             }
-            Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text),
+            Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, text),
             Error::Storage(_) | Error::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
             // A variant of a later version: ours to mend, and never the caller's fault.
             error => {

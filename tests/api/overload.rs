@@ -48,3 +48,31 @@ async fn the_whole_store_s_limit_is_503() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.is(503)["code"], "overloaded");
 }
+
+#[tokio::test]
+async fn a_request_refused_for_want_of_room_can_be_tried_again_under_its_key() {
+    let api = Api::start_with(&[("RINGBACK_MAX_OPEN_BYTES", "20000")]).await;
+    api.application("acme").await;
+    let waits = json!({"uid": "main", "retry": {"delaysMs": [600_000]}});
+    api.endpoint_that("acme", waits, |_, _| Behaviour::Answer(500)).await;
+    let mut waiting = Vec::new();
+    for bytes in [3000, 1] {
+        let body = json!({"eventType": "e", "payload": {"a": "x".repeat(bytes)}});
+        loop {
+            let answered = api.http.post("/app/acme/msg", body.clone()).await;
+            if answered.status != 202 {
+                break;
+            }
+            waiting.push(answered.json()["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let example = json!({"eventType": "svix.ping"});
+    let path = "/app/acme/endpoint/main/send-example";
+    for _ in 0..2 {
+        assert_eq!(api.http.post_under("k", path, example.clone()).await.is(503)["code"], "overloaded");
+    }
+    for id in waiting {
+        api.http.post(&format!("/app/acme/msg/{id}/cancel"), json!({})).await.is(200);
+    }
+    api.http.post_under("k", path, example).await.is(200);
+}
