@@ -257,3 +257,22 @@ async fn the_doctor_s_counts_add_up() {
     api.http.anonymous().get("/health/ping").await.is(204);
     assert_eq!(api.http.anonymous().ask("HEAD", "/health", &[], b"").await.status, 200);
 }
+
+#[tokio::test]
+async fn what_is_put_again_under_its_uid_stays_one_and_keeps_the_uid() {
+    let api = Api::start().await;
+    for (path, body) in [
+        ("/app/acme", json!({"name": "Acme"})),
+        ("/app/acme/endpoint/main", json!({"url": "https://a.example/"})),
+        ("/app/acme/endpoint/main", json!({"url": "https://b.example/", "uid": null})),
+    ] {
+        let first = api.http.put(path, body.clone()).await.json();
+        for _ in 0..2 {
+            let again = api.http.put(path, body.clone()).await.is(200);
+            assert_eq!((&again["id"], &again["uid"]), (&first["id"], &first["uid"]), "{path}");
+        }
+    }
+    for list in ["/app", "/app/acme/endpoint"] {
+        assert_eq!(api.http.get(list).await.is(200)["data"].as_array().unwrap().len(), 1, "{list}");
+    }
+}

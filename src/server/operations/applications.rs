@@ -173,6 +173,10 @@ async fn put(
     let mut new = value.into_new()?;
     match api.application_id(&named) {
         Ok(id) => {
+            // Named by its uid, it keeps it: the same request once more would make another otherwise.
+            if named.parse::<ApplicationId>().is_err() {
+                new.uid.get_or_insert(named);
+            }
             let application = api.ringback.update_application(id, new).await?;
             Ok(Answer::ok(&ApplicationOut::from(application)))
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
@@ -24,6 +24,7 @@ use crate::server::body::Body;
 use crate::server::fields::{Patch, either};
 use crate::server::once::{Answer, Once};
 use crate::server::page::{ListQuery, ListResponse};
+use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 use crate::settings::profiles;
@@ -374,6 +375,10 @@ async fn put(
     Body { mut value, .. }: Body<EndpointIn>,
 ) -> Result<Answer, Problem> {
     let _changes = api.changes().await;
+    // Named by its uid, it keeps it: the same request once more would make another otherwise.
+    if let (Patch::Keep | Patch::Reset, Err(_)) = (&value.uid, named.parse::<EndpointId>()) {
+        value.uid = Patch::Set(named.clone());
+    }
     match api.endpoint(id, &named) {
         Ok(old) => {
             let new = value.replacing(&api, old.settings)?;
@@ -382,9 +387,6 @@ async fn put(
         }
         Err(problem) if named.parse::<EndpointId>().is_ok() => Err(problem),
         Err(_) => {
-            if let Patch::Keep | Patch::Reset = value.uid {
-                value.uid = Patch::Set(named);
-            }
             let endpoint = api.ringback.create_endpoint(id, value.into_new(&api)?).await?;
             Ok(Answer::created(&api.show_endpoint(endpoint)))
         }
