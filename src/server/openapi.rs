@@ -3,7 +3,7 @@
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Content, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, Required, ResponseBuilder, Type,
+    Content, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -12,6 +12,9 @@ use super::problem::{HTTPValidationError, HttpErrorOut, ValidationErrorItem};
 const ABOUT: &str = "Sends webhooks: what `POST /api/v1/app/{app_id}/msg` accepts is on stable storage, and is delivered.\n\n\
     Every path takes a uid in place of an id, and an event id in place of a message's. Lists give `iterator` and \
     `prevIterator` for the pages around. Every POST takes an `idempotency-key`.";
+
+/// What an answer means that says nothing else: the format asks for words.
+const DONE: &str = "It was done";
 
 /// What the document begins with.
 pub(super) fn head() -> OpenApi {
@@ -55,6 +58,13 @@ fn complete_operation(path: &str, operation: &mut Operation, is_post: bool) {
         let about = "The same key with the same body is answered as before, for 24 hours; with another body: 409";
         parameters
             .push(parameter.required(Required::False).description(Some(about)).schema(Some(text())).build().into());
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            DONE.clone_into(&mut response.description);
+        }
     }
     if operation.security.is_some() {
         // Open to everybody: health.

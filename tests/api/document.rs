@@ -116,6 +116,17 @@ async fn every_reference_of_the_document_leads_somewhere() {
 }
 
 #[tokio::test]
+async fn every_answer_of_the_document_is_described() {
+    let api = Api::start().await;
+    let document = api.http.get("/openapi.json").await.is(200);
+    for (method, path, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path} {status}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn operations_that_clients_offer_and_the_server_lacks_say_so_in_json() {
     let api = Api::start().await;
     for (method, path) in [
