@@ -22,7 +22,7 @@ use super::operations::{
     replays, tokens,
 };
 use super::problem::Problem;
-use super::{Options, finish, openapi, rest};
+use super::{Options, finish, openapi, rest, unasked};
 
 /// What every handler shares.
 pub(super) struct Api {
@@ -88,6 +88,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
 pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
     let (router, mut document) = OpenApiRouter::new().nest("/api/v1", operations()).split_for_parts();
     openapi::complete(&mut document);
+    let without = unasked::Without::parameters(&document, Arc::clone(&api));
     let document: bytes::Bytes = document.to_json().expect("a document is plain data").into();
     let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document).into_response() };
     // Tokens are in a header of their own, which no page sends unasked: any page may ask.
@@ -102,6 +103,7 @@ pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
         .route("/api/v1/openapi.json", get(document))
         .method_not_allowed_fallback(missing::other_method)
         .fallback(missing::no_route)
+        .layer(middleware::from_fn_with_state(without, unasked::is_refused))
         .layer(CatchPanicLayer::custom(|_| {
             tracing::error!("a handler panicked");
             Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log")

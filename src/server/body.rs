@@ -82,6 +82,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
     }
 }
 
+/// The body of an operation that asks for nothing: empty, or `{}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoMembers {}
+
 /// Reads JSON. An error names the member that is wrong.
 pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(text);

@@ -16,9 +16,11 @@ mod once;
 mod openapi;
 mod operations;
 mod page;
+mod path;
 mod problem;
 mod query;
 mod rest;
+mod unasked;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -95,6 +95,12 @@ impl Problem {
         Problem { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Detail::Fields(vec![item]) }
     }
 
+    pub(super) fn unknown_parameter(name: &str) -> Problem {
+        let msg = "the operation has no such parameter".to_owned();
+        let item = ValidationErrorItem { loc: vec!["query".to_owned(), name.to_owned()], msg, kind: "value_error" };
+        Problem { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Detail::Fields(vec![item]) }
+    }
+
     /// Whether nothing was done, so that the same request may be tried again. A store that could not write may have
     /// written; one that had no room has not.
     pub(super) fn changed_nothing(&self) -> bool {

@@ -221,3 +221,49 @@ async fn first_line(connection: &mut TcpStream) -> String {
     connection.read_exact(&mut start).await.unwrap();
     String::from_utf8_lossy(&start).into_owned()
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_names_nothing() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    for path in ["/app/%FF", "/app/acme/endpoint/%FF", "/event-type/%FF", "/profile/%FF", "/background-task/%FF"] {
+        assert_eq!(api.http.get(path).await.is(404)["code"], "not_found", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_and_members_of_operations_that_have_none_are_refused() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let (endpoint, message, _) = api.delivered("acme").await;
+    for (method, path) in [
+        ("GET", "/app/acme"),
+        ("HEAD", "/app/acme"),
+        ("DELETE", "/app/acme"),
+        ("POST", "/app/acme/endpoint"),
+        ("POST", &format!("/app/acme/msg/{message}/cancel")),
+    ] {
+        let answered = api.http.ask(method, &format!("{path}?dry_run=true"), &[], b"").await;
+        assert_eq!(answered.status, 422, "{method} {path}");
+        if method != "HEAD" {
+            answered.names(&["query", "dry_run"]);
+        }
+    }
+    api.http.get("/app/acme?expand=").await.is(200);
+    api.http.get("/health/ping?probe=1").await.is(204);
+    api.http.anonymous().get("/app/acme?dry_run=true").await.is(401);
+    for path in [
+        format!("/app/acme/msg/{message}/cancel"),
+        format!("/app/acme/msg/{message}/endpoint/{endpoint}/cancel"),
+        format!("/app/acme/msg/{message}/endpoint/{endpoint}/resend"),
+        "/auth/logout".to_owned(),
+    ] {
+        api.http.post(&path, json!({"endpointId": "x"})).await.names(&["body", "endpointId"]);
+        api.http.ask("POST", &path, &[], b"{").await.is(422);
+    }
+    api.http
+        .get(&format!("/app/acme/attempt/endpoint/{endpoint}?endpoint_id=x"))
+        .await
+        .names(&["query", "endpoint_id"]);
+    api.http.get(&format!("/app/acme/attempt/msg/{message}?msg_id=x")).await.names(&["query", "msg_id"]);
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringback::store::{AttemptQuery, AttemptStatus, Order};
@@ -20,6 +20,7 @@ use crate::server::api::Api;
 use crate::server::auth::{Administered, EndpointOf, MessageOf, Tenant};
 use crate::server::once::Answer;
 use crate::server::page::{self, ListResponse, Ordering, Start};
+use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::{self, Query};
 
@@ -214,12 +215,14 @@ impl Api {
         let start = page::start(query.iterator.as_deref(), |text| text.parse().ok())?;
         let status = query.status()?;
         let endpoint = match (&query.endpoint_id, endpoint) {
+            (Some(_), Some(_)) => return Err(Problem::unknown_parameter("endpoint_id")),
             (Some(named), None) => Some(self.endpoint(application, named)?.id),
-            (_, endpoint) => endpoint,
+            (None, endpoint) => endpoint,
         };
         let message = match (&query.msg_id, message) {
+            (Some(_), Some(_)) => return Err(Problem::unknown_parameter("msg_id")),
             (Some(named), None) => Some(self.message_id(application, named).await?),
-            (_, message) => message,
+            (None, message) => message,
         };
         let (after, backwards) = match start {
             Start::Beginning => (None, false),

@@ -14,6 +14,7 @@ use super::endpoints::EndpointOut;
 use super::messages::MessageOut;
 use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, MessageOf};
+use crate::server::body::{Body, NoMembers};
 use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListQuery, ListResponse, Start};
 use crate::server::problem::Problem;
@@ -226,7 +227,13 @@ async fn attempted_messages(
 /// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
 #[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
     operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
-async fn resend(State(api): State<Arc<Api>>, found: MessageOf, to: EndpointOf, once: Once) -> Result<Answer, Problem> {
+async fn resend(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    to: EndpointOf,
+    once: Once,
+    _: Body<NoMembers>,
+) -> Result<Answer, Problem> {
     api.once(Some(found.application), once, b"", async {
         api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
         Ok(Answer::accepted(&EmptyResponse {}))

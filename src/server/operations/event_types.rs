@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ringback::{EventType, NewEventType, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::server::body::Body;
 use crate::server::fields::Patch;
 use crate::server::once::{Answer, Once};
 use crate::server::page::{ListQuery, ListResponse, Ordering};
+use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::applications::ApplicationIn;
 use crate::server::api::Api;
 use crate::server::auth::{Administered, EndpointOf, MessageOf, Named, Tenant};
-use crate::server::body::{self, Raw};
+use crate::server::body::{self, Body, NoMembers, Raw};
 use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListResponse, Ordering, Start};
 use crate::server::problem::Problem;
@@ -333,7 +333,12 @@ async fn expunge(State(api): State<Arc<Api>>, _: Administered, found: MessageOf)
 /// Cancel what waits of a message
 #[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/cancel", operation_id = "v1.message.cancel", tag = "Message",
     responses((status = 200, body = CanceledOut)))]
-async fn cancel(State(api): State<Arc<Api>>, found: MessageOf, once: Once) -> Result<Answer, Problem> {
+async fn cancel(
+    State(api): State<Arc<Api>>,
+    found: MessageOf,
+    once: Once,
+    _: Body<NoMembers>,
+) -> Result<Answer, Problem> {
     cancel_of(&api, found, None, once).await
 }
 
@@ -345,6 +350,7 @@ async fn cancel_delivery(
     found: MessageOf,
     to: EndpointOf,
     once: Once,
+    _: Body<NoMembers>,
 ) -> Result<Answer, Problem> {
     cancel_of(&api, found, Some(to.endpoint.id), once).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ringback::Profile;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::server::api::Api;
 use crate::server::auth::Caller;
+use crate::server::path::Path;
 use crate::server::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ringback::{ApplicationId, EndpointId, JobId, JobStatus, ReplayFilter, ReplayJob, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -12,9 +12,10 @@ use utoipa_axum::routes;
 
 use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, Operator, Tenant};
-use crate::server::body::Body;
+use crate::server::body::{Body, NoMembers};
 use crate::server::once::{Answer, Once};
 use crate::server::page::{ListQuery, ListResponse, Ordering};
+use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 
@@ -264,6 +265,7 @@ async fn stop(
     Tenant(id): Tenant,
     Path((_, named)): Path<(String, String)>,
     once: Once,
+    _: Body<NoMembers>,
 ) -> Result<Answer, Problem> {
     let job = api.job(id, &named).await?;
     api.once(Some(id), once, b"", async {

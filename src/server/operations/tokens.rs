@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::applications::ApplicationIn;
 use crate::server::api::Api;
 use crate::server::auth::{self, Administered, Caller, Named};
-use crate::server::body::Body;
+use crate::server::body::{Body, NoMembers};
 use crate::server::once::Answer;
 use crate::server::problem::Problem;
 
@@ -69,7 +69,12 @@ async fn portal_access(
 /// Revoke the token that this request carries
 #[utoipa::path(post, path = "/auth/logout", operation_id = "v1.authentication.logout", tag = "Authentication",
     responses((status = 204)))]
-async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap) -> Result<Answer, Problem> {
+async fn logout(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    _: Body<NoMembers>,
+) -> Result<Answer, Problem> {
     match caller {
         Caller::Operator => {
             Err(Problem::conflict("the operator's token is the server's own; it cannot be revoked here"))
