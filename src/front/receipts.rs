@@ -11,7 +11,8 @@
 //! Invariant: an operation is begun on disk before it is done, so no key is worked on twice without the caller being
 //! told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ use super::{Ringback, parts};
 
 /// The most receipts of a store whose keys have not been forgotten.
 pub const MAX_RECEIPTS: usize = 100_000;
+/// The most of them of one application, so that none takes the room of all.
+pub const MAX_RECEIPTS_OF_ONE: usize = 20_000;
 /// The largest answer that is kept, in bytes: 64 KiB.
 pub const MAX_ANSWER: usize = 64 * 1024;
 
@@ -41,18 +44,56 @@ const NOT_KEPT: Error = Error::Conflict(
 
 type Hash = [u8; 32];
 
-/// The receipts that there are, and those being worked on.
+const UNPOISONED: &str = "no code panics while it holds the counts";
+
+/// How many receipts there are, and those being worked on.
 #[derive(Default)]
 pub(super) struct Receipts {
     pending: Claims<Hash>,
-    count: AtomicUsize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    of: HashMap<ApplicationId, usize>,
 }
 
 impl Receipts {
-    fn forgot_one(&self) {
+    /// Whether there is room for one more.
+    fn check_room(&self, application: Option<ApplicationId>) -> Result<(), Error> {
+        let counts = self.counts.lock().expect(UNPOISONED);
+        let own = application.and_then(|id| counts.of.get(&id)).copied().unwrap_or_default();
+        if own >= MAX_RECEIPTS_OF_ONE {
+            let text = "20,000 idempotency keys are kept of the application, as many as may be";
+            return Err(Error::ApplicationOverloaded(text.to_owned()));
+        }
+        if counts.all >= MAX_RECEIPTS {
+            return Err(Error::Overloaded("100,000 idempotency keys are kept, as many as may be".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn noted_one(&self, application: Option<ApplicationId>) {
+        let mut counts = self.counts.lock().expect(UNPOISONED);
+        counts.all += 1;
+        if let Some(id) = application {
+            *counts.of.entry(id).or_default() += 1;
+        }
+    }
+
+    fn forgot_one(&self, application: Option<ApplicationId>) {
+        let mut counts = self.counts.lock().expect(UNPOISONED);
         // A call that was dropped in the middle may not have been counted.
-        let one_less = |count: usize| Some(count.saturating_sub(1));
-        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(id) = application
+            && let Some(own) = counts.of.get_mut(&id)
+        {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                counts.of.remove(&id);
+            }
+        }
     }
 }
 
@@ -87,8 +128,8 @@ impl Ringback {
     /// # Errors
     /// [`Error::Invalid`] (`idempotencyKey`); [`Error::IdempotencyConflict`] if it was used with another digest;
     /// [`Error::Conflict`] if it is being worked on right now, if it was begun before and its outcome is not known, or
-    /// if it was done and its answer is not kept; [`Error::Overloaded`] if 100,000 are kept; [`Error::Storage`]:
-    /// begin no operation; the same key may then say that its outcome is not known.
+    /// if it was done and its answer is not kept; [`Error::ApplicationOverloaded`] if 20,000 are kept of the
+    /// application, [`Error::Overloaded`] if 100,000 are of all; [`Error::Storage`]: begin no operation; the same key may then say that its outcome is not known.
     pub async fn receipt(
         &self,
         application: Option<ApplicationId>,
@@ -117,7 +158,7 @@ impl Ringback {
             }
             None => {
                 let expires_at = now + self.inner.config.idempotency_window;
-                let begun = StoredReceipt::begun(digest, expires_at);
+                let begun = StoredReceipt::begun(application, digest, expires_at);
                 self.begin(&hash, &begun, record.as_ref()).await?;
                 Ok(Receipt::Fresh(Pending { ringback: self.clone(), begun, claim }))
             }
@@ -127,8 +168,8 @@ impl Ringback {
     /// Puts on disk that an operation begins, in place of what has expired.
     async fn begin(&self, hash: &Hash, begun: &StoredReceipt, expired: Option<&Record>) -> Result<(), Error> {
         let receipts = &self.inner.receipts;
-        if expired.is_none() && receipts.count.load(Ordering::Relaxed) >= MAX_RECEIPTS {
-            return Err(Error::Overloaded("100,000 idempotency keys are kept, as many as may be".to_owned()));
+        if expired.is_none() {
+            receipts.check_room(begun.application)?;
         }
         let mut batch = expired.map(removal).unwrap_or_default();
         let value = Some(records::receipt_to(begun));
@@ -137,22 +178,24 @@ impl Ringback {
             return Err(BUSY);
         }
         if expired.is_none() {
-            receipts.count.fetch_add(1, Ordering::Relaxed);
+            receipts.noted_one(begun.application);
         }
         Ok(())
     }
 
     /// Counts what there is.
     pub(super) async fn read_receipts(&self) -> Result<(), Error> {
-        let mut count = 0;
+        let mut counts = Counts::default();
         let mut after = None;
         loop {
             let page = self.inner.store.list(RecordKind::Receipt, None, after, MAX_PAGE).await?;
             let Some(last) = page.last() else { break };
-            count += page.len();
+            counts.all += page.len();
+            let applications = page.iter().filter_map(|record| records::receipt_from(&record.value)?.application);
+            applications.for_each(|id| *counts.of.entry(id).or_default() += 1);
             after = Some(last.key.key.clone());
         }
-        self.inner.receipts.count.store(count, Ordering::Relaxed);
+        *self.inner.receipts.counts.lock().expect(UNPOISONED) = counts;
         Ok(())
     }
 
@@ -165,10 +208,12 @@ impl Ringback {
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.key.clone());
             for record in &page {
-                let over = records::receipt_from(&record.value).is_some_and(|stored| stored.expires_at <= now);
                 // One that moves at this moment is looked at the next time; one that cannot be read stays.
-                if over && self.inner.store.put(removal(record)).await? {
-                    self.inner.receipts.forgot_one();
+                let over = records::receipt_from(&record.value).filter(|stored| stored.expires_at <= now);
+                if let Some(over) = over
+                    && self.inner.store.put(removal(record)).await?
+                {
+                    self.inner.receipts.forgot_one(over.application);
                 }
             }
         }
@@ -205,7 +250,7 @@ impl Pending {
     pub async fn refused(self) -> Result<(), Error> {
         let put = Put { key: records::receipt_key(self.claim.name()), expected: 1, active: true, value: None };
         if self.ringback.inner.store.put(vec![put]).await? {
-            self.ringback.inner.receipts.forgot_one();
+            self.ringback.inner.receipts.forgot_one(self.begun.application);
         }
         Ok(())
     }
@@ -227,8 +272,8 @@ impl std::fmt::Debug for Pending {
 }
 
 impl StoredReceipt {
-    fn begun(digest: [u8; 32], expires_at: Timestamp) -> Self {
-        StoredReceipt { v: records::VERSION, digest, expires_at, state: StoredReceiptState::Begun }
+    fn begun(application: Option<ApplicationId>, digest: [u8; 32], expires_at: Timestamp) -> Self {
+        StoredReceipt { v: records::VERSION, application, digest, expires_at, state: StoredReceiptState::Begun }
     }
 }
 
@@ -265,6 +310,10 @@ mod tests {
 
     async fn receipt(ringback: &Ringback, key: &str, digest: [u8; 32]) -> Result<Receipt, Error> {
         ringback.receipt(None, "create", key, digest).await
+    }
+
+    fn count(ringback: &Ringback) -> usize {
+        ringback.inner.receipts.counts.lock().unwrap().all
     }
 
     async fn fresh(ringback: &Ringback, key: &str) -> Pending {
@@ -381,7 +430,7 @@ mod tests {
         ringback.prune().await.unwrap();
         assert_eq!(stored(&fixture).await, [1, 1]);
         assert_eq!(answer(&ringback, "renewed").await, "short");
-        assert_eq!(ringback.inner.receipts.count.load(Ordering::Relaxed), 1);
+        assert_eq!(count(&ringback), 1);
     }
 
     #[tokio::test]
@@ -400,13 +449,36 @@ mod tests {
         let fixture = Fixture::new();
         let ringback = fixture.open().await;
         fresh(&ringback, "first").await.answered("1".into()).await.unwrap();
-        assert_eq!(fixture.open().await.inner.receipts.count.load(Ordering::Relaxed), 1, "those of before count");
-        ringback.inner.receipts.count.store(MAX_RECEIPTS, Ordering::Relaxed);
+        assert_eq!(count(&fixture.open().await), 1, "those of before count");
+        ringback.inner.receipts.counts.lock().unwrap().all = MAX_RECEIPTS;
         assert!(matches!(refusal(&ringback, "one more").await, Error::Overloaded(_)));
         assert_eq!(answer(&ringback, "first").await, "1");
         fixture.clock.pass(WINDOW);
         ringback.prune().await.unwrap();
         fresh(&ringback, "one more").await.refused().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_application_does_not_take_the_room_of_all() {
+        let fixture = Fixture::new();
+        let busy = ApplicationId::from_bytes([1; 16]);
+        let begin = async |ringback: &Ringback, application, key| {
+            ringback.receipt(Some(application), "POST /x", key, [1; 32]).await
+        };
+        let Receipt::Fresh(first) = begin(&fixture.open().await, busy, "first").await.unwrap() else { panic!() };
+        first.answered("1".into()).await.unwrap();
+        let ringback = fixture.open().await;
+        let own = |ringback: &Ringback| ringback.inner.receipts.counts.lock().unwrap().of.get(&busy).copied();
+        assert_eq!(own(&ringback), Some(1), "those of before count");
+        ringback.inner.receipts.counts.lock().unwrap().of.insert(busy, MAX_RECEIPTS_OF_ONE);
+        assert!(matches!(begin(&ringback, busy, "more").await, Err(Error::ApplicationOverloaded(_))));
+        let quiet = ApplicationId::from_bytes([2; 16]);
+        assert!(matches!(begin(&ringback, quiet, "more").await, Ok(Receipt::Fresh(_))));
+        fresh(&ringback, "more").await.refused().await.unwrap();
+        fixture.clock.pass(WINDOW);
+        ringback.prune().await.unwrap();
+        assert_eq!(own(&ringback), Some(MAX_RECEIPTS_OF_ONE - 1));
+        assert!(matches!(begin(&ringback, busy, "more").await, Ok(Receipt::Fresh(_))));
     }
 
     #[tokio::test]

@@ -98,6 +98,9 @@ struct StoredToken {
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredReceipt {
     pub(super) v: u32,
+    /// Whose it is; the store's own have none.
+    #[serde(default)]
+    pub(super) application: Option<ApplicationId>,
     pub(super) digest: [u8; 32],
     pub(super) expires_at: Timestamp,
     pub(super) state: StoredReceiptState,
