@@ -148,6 +148,7 @@ macro_rules! conformance {
             }
             query {
                 messages_are_listed_in_each_order_and_completely
+                a_page_of_large_payloads_ends_early_and_leads_on
                 messages_are_found_by_each_filter
                 messages_are_found_by_type_channel_and_endpoint
                 attempts_are_listed_in_each_order_and_completely

@@ -30,7 +30,8 @@ impl Ringback {
     }
 
     /// Messages in the query's order; those that matched no endpoint are among them, with the reason in their routing.
-    /// Give a page's `next` as the query's `after` to get the following one.
+    /// Give a page's `next` as the query's `after` to get the following one. A page of large payloads ends early, with a
+    /// `next`, once it has 8 MiB of them.
     ///
     /// # Errors
     /// [`Error::Storage`].

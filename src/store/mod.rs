@@ -51,6 +51,9 @@ pub const MAX_OPEN_BYTES_PER_APPLICATION: u64 = 1 << 30;
 /// The most items of a page.
 pub const MAX_PAGE: usize = 250;
 
+/// How many bytes of payloads a page has, after which it takes no further message: 8 MiB.
+pub const MAX_PAGE_BYTES: usize = 8 << 20;
+
 /// The most dead letters of a page, which has ids only.
 pub const MAX_DEAD_PAGE: usize = 10_000;
 
@@ -405,7 +408,8 @@ pub trait Store: Send + Sync + 'static {
     /// A message's id by the caller's event id.
     fn message_by_event_id(&self, application: ApplicationId, event_id: String) -> Answer<'_, Option<MessageId>>;
 
-    /// Messages in the order of their ids, forwards or backwards.
+    /// Messages in the order of their ids, forwards or backwards. A page ends early, with a cursor, once it has
+    /// [`MAX_PAGE_BYTES`] of payloads.
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
 
     /// The deliveries of a message, in the order of its routing. One that is leased shows its lease.

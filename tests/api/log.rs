@@ -10,6 +10,29 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn pages_with_large_messages_end_early_and_skip_nothing() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let receiver = api.endpoint("acme", json!({"uid": "main"})).await;
+    for _ in 0..10 {
+        api.send("acme", json!({"a": "x".repeat(1_000_000)})).await;
+    }
+    receiver.expect(10).await;
+    let log = "/app/acme/attempt/endpoint/main?with_content=false&with_msg=true&limit=250";
+    until(|| async { api.http.get(log).await.is(200)["done"] == false }).await;
+    for (path, first) in [("/app/acme/msg?limit=250", 9), ("/app/acme/endpoint/main/msg?limit=250", 9), (log, 9)] {
+        let page = api.http.get(path).await.is(200);
+        assert_eq!((ids(&page).len(), &page["done"]), (first, &json!(false)), "{path}");
+        let iterator = page["iterator"].as_str().unwrap();
+        let rest = api.http.get(&format!("{path}&iterator={iterator}")).await.is(200);
+        assert_eq!((ids(&rest).len(), &rest["done"]), (10 - first, &json!(true)), "{path}");
+        let back = rest["prevIterator"].as_str().unwrap();
+        let back = api.http.get(&format!("{path}&iterator={back}")).await.is(200);
+        assert_eq!(ids(&back), ids(&page), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn messages_page_both_ways_and_by_every_filter() {
     let api = Api::start().await;
     api.application("acme").await;

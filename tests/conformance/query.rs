@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ringback::store::{AttemptQuery, AttemptStatus, DeadQuery, MAX_PAGE, MessageQuery, Order, RecordKind};
+use ringback::store::{
+    AttemptQuery, AttemptStatus, DeadQuery, MAX_PAGE, MAX_PAGE_BYTES, MessageQuery, Order, RecordKind,
+};
 use ringback::{
     AttemptId, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute, Outcome, Routing, State, StateKind,
 };
@@ -34,6 +36,31 @@ pub(crate) async fn messages_are_listed_in_each_order_and_completely(mut world: 
             found.reverse();
         }
         assert_eq!(found, sent, "{order:?} by {limit}");
+    }
+}
+
+pub(crate) async fn a_page_of_large_payloads_ends_early_and_leads_on(mut world: World) {
+    let lane = world.lane();
+    let most = MAX_PAGE_BYTES / (1 << 20);
+    for seconds in 0..20 {
+        let mut message = world.message(&[lane], seconds);
+        message.payload = vec![b'x'; 1 << 20].into();
+        world.store_message(message).await;
+    }
+    for (order, limit) in each_order([3, MAX_PAGE]) {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let query = MessageQuery { order, after, limit, ..MessageQuery::default() };
+            let page = world.store.messages(lane.application, query).await.unwrap();
+            assert!(!page.items.is_empty() && page.items.len() <= limit.min(most), "{}", page.items.len());
+            found.extend(page.items.iter().map(|message| message.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        found.dedup();
+        assert_eq!(found.len(), 20, "{order:?} by {limit}");
     }
 }
 

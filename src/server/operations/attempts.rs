@@ -1,12 +1,13 @@
 //! Attempts: the log of what was tried, by endpoint, by message, or of a whole application.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ringback::store::{AttemptQuery, AttemptStatus, Order};
+use ringback::store::{AttemptQuery, AttemptStatus, MAX_PAGE_BYTES, Order};
 use ringback::{
     ApplicationId, Attempt, AttemptId, EndpointId, Message, MessageId, Outcome, Response, StateKind, Timestamp, Trigger,
 };
@@ -140,7 +141,7 @@ impl<'a> MessageAttemptOut<'a> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AttemptsQuery {
-    /// How many items at most: 1 to 250. Default: 50.
+    /// How many items at most: 1 to 250. Default: 50. A page that has 8 MiB of payloads ends early.
     limit: Option<usize>,
     /// From the page before.
     iterator: Option<String>,
@@ -231,7 +232,7 @@ impl Api {
         };
         let descending = query.order != Some(Ordering::Ascending);
         let order = if descending != backwards { Order::NewestFirst } else { Order::OldestFirst };
-        let (mut attempts, done) = match status {
+        let (mut attempts, mut done) = match status {
             Err(()) => (Vec::new(), true),
             Ok(status) => {
                 let (since, until, channel, event_types) =
@@ -242,13 +243,16 @@ impl Api {
                 (page.items, page.next.is_none())
             }
         };
+        let mut messages = HashMap::new();
+        if query.with_msg == Some(true) {
+            let room_for;
+            (messages, room_for) = self.messages_of(application, &attempts).await?;
+            done &= room_for == attempts.len();
+            attempts.truncate(room_for);
+        }
         if backwards {
             attempts.reverse();
         }
-        let messages = match query.with_msg == Some(true) {
-            true => self.messages_of(application, &attempts).await?,
-            false => HashMap::new(),
-        };
         let with_content = query.with_content.unwrap_or(true);
         let shown = attempts.iter().map(|attempt| {
             let message = messages.get(&attempt.delivery.message).map(Arc::as_ref);
@@ -258,22 +262,31 @@ impl Api {
         Ok(Answer::ok(&ListResponse::of(shown.collect(), done, cursor, |attempt| attempt)))
     }
 
+    /// The messages of the first attempts, and of how many: as many as a page of messages has room for.
     async fn messages_of(
         &self,
         application: ApplicationId,
         attempts: &[Attempt],
-    ) -> Result<HashMap<MessageId, Arc<Message>>, Problem> {
-        let ids: BTreeSet<MessageId> = attempts.iter().map(|attempt| attempt.delivery.message).collect();
-        let mut found = HashMap::new();
-        for id in ids {
-            // One that retention has taken meanwhile is left out.
-            match self.ringback.message(application, id).await {
-                Ok(message) => drop(found.insert(id, message)),
-                Err(ringback::Error::NotFound(_)) => {}
-                Err(error) => return Err(error.into()),
+    ) -> Result<(HashMap<MessageId, Arc<Message>>, usize), Problem> {
+        let mut found: HashMap<MessageId, Arc<Message>> = HashMap::new();
+        let mut bytes = 0;
+        for (number, attempt) in attempts.iter().enumerate() {
+            if bytes >= MAX_PAGE_BYTES {
+                return Ok((found, number));
             }
+            let id = attempt.delivery.message;
+            if let Entry::Vacant(entry) = found.entry(id) {
+                // One that retention has taken meanwhile is left out.
+                match self.ringback.message(application, id).await {
+                    Ok(message) => drop(entry.insert(message)),
+                    Err(ringback::Error::NotFound(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // The answer has each as often as it has attempts.
+            bytes += found.get(&id).map_or(0, |message| message.payload.len());
         }
-        Ok(found)
+        Ok((found, attempts.len()))
     }
 }
 

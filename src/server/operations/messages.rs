@@ -157,7 +157,7 @@ struct ContentQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct MessagesQuery {
-    /// How many items at most: 1 to 250. Default: 50.
+    /// How many items at most: 1 to 250. Default: 50. A page that has 8 MiB of payloads ends early.
     limit: Option<usize>,
     /// From the page before.
     iterator: Option<String>,

@@ -4,8 +4,8 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use super::super::{
-    AttemptQuery, CountQuery, Counts, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey,
-    RecordKind,
+    AttemptQuery, CountQuery, Counts, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MessageQuery, Order, Page,
+    Record, RecordKey, RecordKind,
 };
 use super::tables::{Tables, endpoints_of};
 use crate::attempt::Attempt;
@@ -21,7 +21,19 @@ impl Tables {
         let fitting = ordered(range, query.order)
             .map(|(_, stored)| &stored.message)
             .filter(|message| in_window(message.accepted_at, query.since, query.until) && query.fits(message));
-        page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |message| message.id)
+        let mut page = page(fitting.cloned(), query.limit.clamp(1, MAX_PAGE), |message| message.id);
+        let mut bytes = 0;
+        let most = page.items.iter().take_while(|message| {
+            let room = bytes < MAX_PAGE_BYTES;
+            bytes += message.payload.len();
+            room
+        });
+        let most = most.count();
+        if most < page.items.len() {
+            page.items.truncate(most);
+            page.next = page.items.last().map(|message| message.id);
+        }
+        page
     }
 
     pub(super) fn dead_letters(

@@ -11,7 +11,8 @@ use crate::delivery::{Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MessageQuery, Order, Page, Record, RecordKey, RecordKind,
+    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MessageQuery, Order, Page, Record, RecordKey,
+    RecordKind,
 };
 
 use super::keys::{self, Key};
@@ -113,6 +114,7 @@ impl Look<'_> {
         };
         let limit = query.limit.clamp(1, MAX_PAGE);
         let mut items: Vec<Arc<Message>> = Vec::with_capacity(limit.min(64));
+        let mut bytes = 0;
         for item in window.walk(self.tree, query.order) {
             let (key, value) = item?;
             let Some(id) = keys::read_message(&key) else { continue };
@@ -122,10 +124,11 @@ impl Look<'_> {
                 continue;
             }
             let Some(message) = self.with_payload(application, id, stored)? else { continue };
-            if items.len() == limit {
+            if items.len() == limit || bytes >= MAX_PAGE_BYTES {
                 let next = items.last().map(|message| message.id);
                 return Ok(Page { items, next });
             }
+            bytes += message.payload.len();
             items.push(message);
         }
         Ok(Page { items, next: None })
