@@ -116,6 +116,19 @@ async fn every_reference_of_the_document_leads_somewhere() {
 }
 
 #[tokio::test]
+async fn the_document_knows_both_forms_of_an_endpoint_s_profile() {
+    let api = Api::start().await;
+    let document = api.http.get("/openapi.json").await.is(200);
+    let schemas = &document["components"]["schemas"];
+    for name in ["EndpointIn", "EndpointOut"] {
+        assert!(schemas[name]["properties"]["profile"].to_string().contains("ProfileChoiceOut"), "{name}");
+    }
+    let forms = schemas["ProfileChoiceOut"]["oneOf"].as_array().unwrap();
+    let forms: BTreeSet<_> = forms.iter().filter_map(|form| form["type"].as_str()).collect();
+    assert_eq!(forms, BTreeSet::from(["object", "string"]));
+}
+
+#[tokio::test]
 async fn every_answer_of_the_document_is_described() {
     let api = Api::start().await;
     let document = api.http.get("/openapi.json").await.is(200);

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::messages::MessageOut;
+use super::profiles::ProfileChoiceOut;
 use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, Tenant};
 use crate::server::body::Body;
@@ -100,7 +101,7 @@ struct EndpointIn {
     #[serde(default)]
     headers: Patch<BTreeMap<String, Secret>>,
     /// The vendor's way of sending: a profile's name, or a profile. Default: `svix`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ProfileChoiceOut>)]
     #[serde(default)]
     profile: Patch<ProfileChoice>,
     /// `envelope`, `asGiven` or `superset`, in place of the profile's.
@@ -145,7 +146,7 @@ pub(crate) struct EndpointOut {
     /// Always 1; clients of before expect it.
     version: u32,
     /// A profile's name, or a profile.
-    #[schema(value_type = Object)]
+    #[schema(value_type = ProfileChoiceOut)]
     profile: ProfileChoice,
     #[schema(value_type = Option<String>)]
     body: Option<BodyMode>,

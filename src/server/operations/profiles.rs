@@ -30,6 +30,16 @@ struct ProfileOut {
     profile: Profile,
 }
 
+/// A profile's name, or a profile written out: how an endpoint says which it has.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the document alone needs it")]
+pub(super) enum ProfileChoiceOut {
+    Name(String),
+    #[schema(value_type = Object)]
+    Profile(Profile),
+}
+
 /// All profiles.
 #[derive(Serialize, ToSchema)]
 struct ProfilesOut {
