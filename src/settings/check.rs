@@ -8,9 +8,11 @@ use std::time::Duration;
 use ringback::Secret;
 use ringback::egress::{Network, Policy};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::declared::{Declared, read_secret};
+use super::key::nearest;
 use super::value::{Error, Value};
 use super::{InForce, Key, LogFormat, Settings};
 
@@ -144,12 +146,35 @@ fn public_url(in_force: &InForce) -> Result<Option<String>, Error> {
     }
 }
 
+/// The levels of the log, as they are offered to whoever misspelled one.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 fn filter(in_force: &InForce) -> Result<String, Error> {
     let text = in_force.text(Key::Log).unwrap_or_default();
-    match EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
+    // A blank after a comma would be part of the name that follows.
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if let Some(problem) = parts.iter().find_map(|part| level_problem(part)) {
+        return Err(in_force.error(Key::Log, problem));
+    }
+    let filter = parts.join(",");
+    match EnvFilter::builder().parse(&filter) {
+        Ok(_) => Ok(filter),
         Err(_) => Err(in_force.error(Key::Log, "must be a filter, such as info, or warn,ringback=debug")),
     }
+}
+
+/// Why a part of the filter is none, if it is a single word. A filter takes any word for a target and then shows that
+/// target alone, so that a misspelled level would end the log.
+fn level_problem(part: &str) -> Option<String> {
+    let is_target = part.contains(['=', '[']) || part.contains("::") || part.starts_with("ringback");
+    if part.is_empty() || is_target || part.parse::<LevelFilter>().is_ok() {
+        return None;
+    }
+    let shown = part.escape_debug();
+    Some(match nearest(&part.to_ascii_lowercase(), LEVELS) {
+        Some(meant) => format!("`{shown}` is no level; did you mean `{meant}`?"),
+        None => format!("`{shown}` is no level: {}; a target has one, as in {shown}=info", LEVELS.join(", ")),
+    })
 }
 
 fn log_format(in_force: &InForce) -> Result<LogFormat, Error> {

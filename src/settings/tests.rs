@@ -98,6 +98,11 @@ fn every_complaint_about_the_file_has_its_line() {
         ("allow_network = ['10.0.0.1/8']", "x.toml:1: allow_network: `10.0.0.1/8` is not a network"),
         ("allow_metadata = 'yes'", "x.toml:1: allow_metadata: must be true or false"),
         ("extra_roots = '/does/not/exist'", "x.toml:1: extra_roots: /does/not/exist cannot be read"),
+        ("log = 'inof'", "x.toml:1: log: `inof` is no level; did you mean `info`?"),
+        ("log = 'warn, dbug'", "x.toml:1: log: `dbug` is no level; did you mean `debug`?"),
+        ("log = 'verbose'", "x.toml:1: log: `verbose` is no level: off, error, warn"),
+        ("log = 'warn,hyper'", "x.toml:1: log: `hyper` is no level: off, error, warn"),
+        ("log = 'ringback=inof'", "x.toml:1: log: must be a filter"),
         ("log = 'a=b=c'", "x.toml:1: log: must be a filter"),
         ("log_format = 'xml'", "x.toml:1: log_format: must be text or json"),
         ("public_url = 'ftp://x.example'", "x.toml:1: public_url: must be a URL"),
@@ -112,6 +117,26 @@ fn every_complaint_about_the_file_has_its_line() {
         let complaint = complaint(toml);
         assert!(complaint.starts_with(expected), "{toml}\n{complaint}");
         assert!(!complaint.contains('\n'), "{complaint}");
+    }
+}
+
+#[test]
+fn a_filter_of_the_log_has_levels_and_targets_of_ours_bare_and_others_with_a_level() {
+    for (given, filter) in [
+        ("info", "info"),
+        ("OFF", "OFF"),
+        ("ringback", "ringback"),
+        ("ringback::attempt", "ringback::attempt"),
+        ("hyper::proto", "hyper::proto"),
+        ("warn,hyper=debug", "warn,hyper=debug"),
+        // A target that starts with a blank would match nothing.
+        ("warn, ringback=debug ,", "warn,ringback=debug,"),
+    ] {
+        assert_eq!(read("", &[("RINGBACK_LOG", given)], &[]).unwrap().log, filter);
+    }
+    for variable in ["RINGBACK_LOG", "RUST_LOG"] {
+        let complaint = read("", &[(variable, "wran")], &[]).unwrap_err().to_string();
+        assert_eq!(complaint, format!("{variable}: `wran` is no level; did you mean `warn`?"));
     }
 }
 
