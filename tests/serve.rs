@@ -390,7 +390,9 @@ async fn what_is_declared_is_made_once_and_changed_only_where_it_differs() {
     assert_eq!(second.event_type, first.event_type);
 
     let others = [("ACME_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"), ("ACME_KEY", "first")];
-    assert_eq!(pass(&place, DECLARED, &others), ["the declared endpoint was changed"]);
+    let said = pass(&place, DECLARED, &others);
+    assert!(said.len() == 2 && said[0] == "the declared endpoint was changed", "{said:?}");
+    assert!(said[1].starts_with("the declared secret replaced the endpoint's"), "{said:?}");
     let third = find(&place).await;
     let keys: Vec<_> = third.calls.keys.iter().map(|key| key.secret.expose()).collect();
     assert_eq!(keys, [others[0].1]);
@@ -399,6 +401,51 @@ async fn what_is_declared_is_made_once_and_changed_only_where_it_differs() {
     // What is no longer declared stays.
     assert_eq!(pass(&place, "", &[]), Vec::<String>::new());
     assert_eq!(find(&place).await.calls, third.calls);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_undo_the_rotation_of_a_declared_secret() {
+    let place = Place::new();
+    pass(&place, DECLARED, &SECRETS);
+    let (older, newer) = (SECRETS[0].1, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
+    let rotated = async |grace| {
+        let ringback = stored(&place).await;
+        let application = ringback.application_by_uid("acme").unwrap().id;
+        let id = ringback.endpoint_by_uid(application, "calls").unwrap().id;
+        ringback.rotate_secret(application, id, Some(newer.into()), grace).await.unwrap();
+        ringback.shutdown().await.unwrap();
+    };
+    let secrets = async || {
+        let keys = find(&place).await.calls.keys;
+        keys.iter().map(|key| key.secret.expose().to_owned()).collect::<Vec<_>>()
+    };
+    rotated(Duration::from_secs(3_600)).await;
+
+    let file = place.file("ringback.toml", DECLARED);
+    let log = place.serve(&["--config", &file, "--log-format", "json"], &SECRETS).stop().stderr;
+    let said = lines(&log, "ringback::serve::declare");
+    assert_eq!(said.len(), 1, "{log}");
+    assert_eq!(
+        (&said[0]["level"], &said[0]["application"], &said[0]["endpoint"]),
+        (&"WARN".into(), &"acme".into(), &"calls".into())
+    );
+    assert!(said[0]["message"].as_str().unwrap().contains("is an older one"), "{log}");
+    assert_eq!(secrets().await, [newer, older]);
+
+    // Nor does a change of something else.
+    let said = pass(&place, DECLARED, &[SECRETS[0], ("ACME_KEY", "second")]);
+    assert!(said.len() == 2 && said[1] == "the declared endpoint was changed", "{said:?}");
+    assert_eq!(secrets().await, [newer, older]);
+
+    // The newer one is declared, and both sign on.
+    assert_eq!(pass(&place, DECLARED, &[("ACME_SECRET", newer), ("ACME_KEY", "second")]), Vec::<String>::new());
+    assert_eq!(secrets().await, [newer, older]);
+
+    // One that no longer signs is another one: what is declared counts.
+    rotated(Duration::ZERO).await;
+    let said = pass(&place, DECLARED, &[SECRETS[0], ("ACME_KEY", "second")]);
+    assert!(said.iter().any(|line| line.contains("what signed before signs no more")), "{said:?}");
+    assert_eq!(secrets().await, [older]);
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use ringback::clock::{Clock, SystemClock};
 use ringback::{
     Application, ApplicationId, Endpoint, EndpointSettings, Error, EventType, NewApplication, NewEndpoint,
-    NewEventType, Profile, Ringback,
+    NewEventType, Profile, Ringback, Secret, Timestamp,
 };
 
 use crate::settings::{Declared, DeclaredApplication, DeclaredEndpoint, profiles};
@@ -91,16 +92,33 @@ async fn endpoint_as(
     }
     match ringback.endpoint_by_uid(id, endpoint) {
         Ok(stored) => {
-            let secret_differs = secret_differs(ringback, &stored, declared)?;
-            if !secret_differs && !differs(&stored, declared) {
+            let now = SystemClock::starting_after(Timestamp::ZERO).now();
+            let keys = Keys::of(&stored, declared.secret.as_ref(), now);
+            if keys == Keys::KeptOlder {
+                tracing::warn!(
+                    application,
+                    endpoint,
+                    "the declared secret is an older one of the endpoint: it was rotated, and the newer secret stays; \
+                     declare the newer one before the older one's grace period is over"
+                );
+            }
+            let given = declared.secret.clone().filter(|_| keys.is_given());
+            if given.is_none() && !differs(&stored, declared) {
                 return Ok(());
             }
             // A secret that is given revokes the others at once, so it is given only if it is another one.
-            if let Some(secret) = declared.secret.clone().filter(|_| secret_differs) {
+            if let Some(secret) = given {
                 new = new.secret(secret);
             }
             ringback.update_endpoint(id, stored.id, new).await?;
             tracing::info!(application, endpoint, "the declared endpoint was changed");
+            if keys == Keys::Replaced {
+                tracing::warn!(
+                    application,
+                    endpoint,
+                    "the declared secret replaced the endpoint's: what signed before signs no more"
+                );
+            }
         }
         Err(Error::NotFound(_)) => {
             if let Some(secret) = declared.secret.clone() {
@@ -114,10 +132,37 @@ async fn endpoint_as(
     Ok(())
 }
 
-fn secret_differs(ringback: &Ringback, stored: &Endpoint, declared: &DeclaredEndpoint) -> Result<bool, Error> {
-    match &declared.secret {
-        Some(secret) => Ok(ringback.endpoint_secret(stored.application, stored.id)?.as_ref() != Some(secret)),
-        None => Ok(false),
+/// What becomes of an endpoint's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// They stay: no secret is declared, or the newest one is.
+    Kept,
+    /// They stay, although an older one is declared: a restart does not undo a rotation.
+    KeptOlder,
+    /// There were none that sign; the declared secret is the first.
+    First,
+    /// The declared secret is none of those that sign, and takes their place.
+    Replaced,
+}
+
+impl Keys {
+    fn of(stored: &Endpoint, declared: Option<&Secret>, now: Timestamp) -> Keys {
+        let Some(declared) = declared else { return Keys::Kept };
+        let signing = stored.keys.iter().filter(|key| key.expires_at.is_none_or(|end| now < end));
+        let signing: Vec<&Secret> = signing.map(|key| &key.secret).collect();
+        match signing.iter().position(|secret| *secret == declared) {
+            Some(0) => Keys::Kept,
+            Some(_) => Keys::KeptOlder,
+            None if signing.is_empty() => Keys::First,
+            None => Keys::Replaced,
+        }
+    }
+
+    fn is_given(self) -> bool {
+        match self {
+            Keys::First | Keys::Replaced => true,
+            Keys::Kept | Keys::KeptOlder => false,
+        }
     }
 }
 
