@@ -297,12 +297,31 @@ async fn the_log_has_one_line_an_attempt_and_nothing_of_payloads_secrets_and_ans
 }
 
 #[tokio::test]
+    // What comes within half a second is the same signal.
+    tokio::time::sleep(Duration::from_millis(700)).await;
 async fn a_delivery_that_gave_up_is_a_warning_with_its_failure() {
     let place = Place::new();
     let receiver = Receiver::start(|_, _| Behaviour::Close).await;
     send_one(&place, NewEndpoint::at(&receiver.url).retry(retries(&[]))).await;
     let server = place.serve(&["--log-format", "json", "--log", "warn,ringback=info"], &[]);
     until(async || !lines(&server.stderr(), "ringback::attempt").is_empty()).await;
+#[tokio::test]
+async fn a_signal_that_is_repeated_at_once_is_one_signal() {
+    let place = Place::new();
+    let receiver = Receiver::start(|_, _| Behaviour::Hang(Duration::from_secs(2))).await;
+    let (application, message) = send_one(&place, NewEndpoint::at(&receiver.url).retry(retries(&[]))).await;
+    let server = place.serve(&[], &[]);
+    receiver.wait_for(1).await;
+    server.signal("TERM");
+    until(async || server.stderr().contains("stopping")).await;
+    server.signal("TERM");
+    server.signal("INT");
+    let ended = tokio::task::spawn_blocking(|| server.ended()).await.unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let delivery = stored(&place).await.deliveries(application.id, message).await.unwrap().remove(0);
+    assert!(matches!(delivery.state, State::Delivered { .. }), "{delivery:?}");
+}
+
     let log = tokio::task::spawn_blocking(|| server.stop()).await.unwrap().stderr;
     let attempts = lines(&log, "ringback::attempt");
     assert_eq!(attempts.len(), 1);
