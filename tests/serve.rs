@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringback::{
@@ -74,6 +75,44 @@ fn a_first_start_makes_the_operators_token_and_shows_it_once() {
     let third = place.serve(&[], &[]).stop();
     let warning = third.stderr.lines().find(|line| line.contains("WARN")).unwrap();
     assert!(warning.contains("data/operator.token can be read by others"), "{warning}");
+}
+
+/// The files of a folder and of those in it, that somebody else may read or write.
+fn open_to_others(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(open_to_others(&path));
+        } else if fs::metadata(&path).unwrap().permissions().mode() & 0o077 != 0 {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn files_are_their_owners_alone_in_a_folder_that_others_can_read() {
+    let place = Place::new();
+    for command in [&["serve"][..], &["app", "list"]] {
+        // As an operator makes it by hand, and with what another process left in it.
+        let _ = fs::remove_dir_all(place.data());
+        fs::create_dir(place.data()).unwrap();
+        fs::set_permissions(place.data(), fs::Permissions::from_mode(0o755)).unwrap();
+        let said = match command {
+            ["serve"] => place.serve(&[], &[]).stop(),
+            others => {
+                fs::write(place.data().join("FORMAT"), "1\n").unwrap();
+                place.run(&[others, &["--data", "data"]].concat(), &[])
+            }
+        };
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let warned = said.stderr.lines().any(|line| line.contains("WARN") && line.contains("data holds secrets"));
+        assert_eq!(warned, command == ["serve"], "{}", said.stderr);
+        assert!(place.data().join("sled").exists());
+        let open: Vec<_> = open_to_others(&place.data()).into_iter().filter(|path| !path.ends_with("FORMAT")).collect();
+        assert_eq!(open, Vec::<PathBuf>::new());
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(super) struct Offline {
 impl Offline {
     /// Opens the folder of these settings, which is there.
     pub(super) async fn open(settings: Settings) -> anyhow::Result<Offline> {
+        crate::serve::keep_files_private();
         let ringback = Ringback::open(settings.config.clone()).await?;
         match serve(ringback.clone(), settings).await {
             Ok((server, token)) => Ok(Offline { ringback, server, token }),

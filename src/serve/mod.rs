@@ -16,7 +16,9 @@ mod private;
 mod signals;
 mod token;
 
-use std::io::ErrorKind;
+pub(crate) use private::keep_files_private;
+
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -53,6 +55,7 @@ pub(crate) enum Error {
 
 /// Serves until a signal comes.
 pub(crate) async fn run(settings: Settings) -> Result<Ended, Error> {
+    keep_files_private();
     logs::start(&settings);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -87,7 +90,10 @@ impl Sidecar {
             return Err(settings.refused(invalid).into());
         }
         let ringback = opened.map_err(anyhow::Error::from)?;
-        match Sidecar::on(&ringback, settings).await {
+        if let Some(problem) = private::folder_problem(&settings.config.path) {
+            tracing::warn!("{problem}");
+        }
+        match Sidecar::on(&ringback, socket, settings).await {
             Ok(sidecar) => Ok(sidecar),
             Err(error) => {
                 // The error is what the operator must see; the store is closed for the sake of the next start.
