@@ -488,6 +488,7 @@ async fn a_restart_does_not_undo_the_rotation_of_a_declared_secret() {
         (&"WARN".into(), &"acme".into(), &"calls".into())
     );
     assert!(said[0]["message"].as_str().unwrap().contains("is an older one"), "{log}");
+    assert_eq!(said[0]["given"], "secret_env (ACME_SECRET)");
     assert_eq!(secrets().await, [newer, older]);
 
     // Nor does a change of something else.

@@ -125,7 +125,8 @@ const DATASTORE_PORTS: [u16; 19] = [
 ];
 
 const HTTPS_ONLY: &str = "must start with https://; plain http goes to allowed networks only";
-const BLOCKED_ADDRESS: &str = "names an address that must not be called; the operator can allow networks";
+const BLOCKED_ADDRESS: &str = "names an address that must not be called; the operator can allow its network with \
+                               `allowed_networks` (`--allow-network 10.0.0.0/8`)";
 const BLOCKED_NAME: &str = "names a host inside, which is not called by its name";
 const BLOCKED_PORT: &str = "has a port that must not be called";
 

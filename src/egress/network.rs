@@ -1,7 +1,7 @@
 //! A network that the operator allows: addresses, and perhaps one port of theirs.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,10 +17,22 @@ pub struct Network {
     port: Option<u16>,
 }
 
-/// A text that is not a [`Network`]: not a CIDR block, bits set behind the prefix, or port 0.
+/// A text that is not a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a network, such as 10.0.0.0/8 or 10.0.0.0/8:8080")]
-pub struct NotANetwork;
+#[non_exhaustive]
+pub enum NotANetwork {
+    /// Not a CIDR block, or port 0.
+    #[error("not a network, such as 10.0.0.0/8 or 10.0.0.0/8:8080")]
+    Unreadable,
+    /// Bits are set behind the prefix: `10.1.2.3/8` could mean the network or the host.
+    #[error("not a network: it has bits behind its prefix; the network is {network}, the address alone {address}")]
+    BitsBehindPrefix {
+        /// The network that the address is in.
+        network: Network,
+        /// The address alone.
+        address: Network,
+    },
+}
 
 impl Network {
     /// The one port that it opens; `None` opens them all but 0.
@@ -34,15 +46,25 @@ impl Network {
     }
 
     fn new(first: IpAddr, prefix: u8, port: Option<u16>) -> Result<Self, NotANetwork> {
-        let (most, behind) = match first {
-            IpAddr::V4(v4) => (32, v4.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0),
-            IpAddr::V6(v6) => (128, v6.to_bits().checked_shl(prefix.into()).unwrap_or(0) != 0),
+        let (most, network) = match first {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
+                (32, IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask)))
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into())).unwrap_or(0);
+                (128, IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)))
+            }
         };
-        // 10.1.2.3/8 could mean the network or the host: whoever writes it must say which.
-        if prefix > most || behind || port == Some(0) {
-            return Err(NotANetwork);
+        if prefix > most || port == Some(0) {
+            return Err(NotANetwork::Unreadable);
         }
-        Ok(Network { block: Block { first, prefix }, port })
+        let of = |first, prefix| Network { block: Block { first, prefix }, port };
+        // Whoever writes it must say which of the two is meant.
+        if network != first {
+            return Err(NotANetwork::BitsBehindPrefix { network: of(network, prefix), address: of(first, most) });
+        }
+        Ok(of(first, prefix))
     }
 }
 
@@ -53,7 +75,7 @@ impl FromStr for Network {
         let Some((first, rest)) = text.split_once('/') else {
             let (address, port) = match text.parse::<SocketAddr>() {
                 Ok(address) => (address.ip(), Some(address.port())),
-                Err(_) => (text.parse().map_err(|_| NotANetwork)?, None),
+                Err(_) => (text.parse().map_err(|_| NotANetwork::Unreadable)?, None),
             };
             return Network::new(address, if address.is_ipv4() { 32 } else { 128 }, port);
         };
@@ -61,16 +83,16 @@ impl FromStr for Network {
             Some((prefix, port)) => (prefix, Some(digits(port)?)),
             None => (rest, None),
         };
-        Network::new(first.parse().map_err(|_| NotANetwork)?, digits(prefix)?, port)
+        Network::new(first.parse().map_err(|_| NotANetwork::Unreadable)?, digits(prefix)?, port)
     }
 }
 
 /// Digits only: Rust's own parser would take a sign.
 fn digits<T: FromStr>(text: &str) -> Result<T, NotANetwork> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(NotANetwork);
+        return Err(NotANetwork::Unreadable);
     }
-    text.parse().map_err(|_| NotANetwork)
+    text.parse().map_err(|_| NotANetwork::Unreadable)
 }
 
 impl fmt::Display for Network {
@@ -127,8 +149,6 @@ mod tests {
             "/8",
             "10.0.0.0/33",
             "::/129",
-            "10.0.0.1/8",
-            "fd00::1/8",
             "10/8",
             "010.0.0.0/8",
             "10.0.0.0/+8",
@@ -144,7 +164,20 @@ mod tests {
             "10.0.0.0/256",
             "fe80::1%eth0/128",
         ] {
-            assert_eq!(text.parse::<Network>(), Err(NotANetwork), "{text:?}");
+            assert_eq!(text.parse::<Network>(), Err(NotANetwork::Unreadable), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bits_behind_the_prefix_are_answered_with_what_can_be_meant() {
+        for (text, meant) in [
+            ("127.0.0.1/8", "the network is 127.0.0.0/8, the address alone 127.0.0.1/32"),
+            ("10.1.2.3/8:8080", "the network is 10.0.0.0/8:8080, the address alone 10.1.2.3/32:8080"),
+            ("10.0.0.1/0", "the network is 0.0.0.0/0, the address alone 10.0.0.1/32"),
+            ("fd00::1/8", "the network is fd00::/8, the address alone fd00::1/128"),
+        ] {
+            let error = text.parse::<Network>().unwrap_err();
+            assert!(error.to_string().ends_with(meant), "{text}: {error}");
         }
     }
 

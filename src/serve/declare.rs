@@ -93,22 +93,24 @@ async fn endpoint_as(
     match ringback.endpoint_by_uid(id, endpoint) {
         Ok(stored) => {
             let now = SystemClock::starting_after(Timestamp::ZERO).now();
-            let keys = Keys::of(&stored, declared.secret.as_ref(), now);
+            let keys = Keys::of(&stored, declared.secret.as_ref().map(|given| &given.secret), now);
             if keys == Keys::KeptOlder {
+                let given = declared.secret.as_ref().map(|given| &given.shown);
                 tracing::warn!(
                     application,
                     endpoint,
+                    given,
                     "the declared secret is an older one of the endpoint: it was rotated, and the newer secret stays; \
                      declare the newer one before the older one's grace period is over"
                 );
             }
-            let given = declared.secret.clone().filter(|_| keys.is_given());
-            if given.is_none() && !differs(&stored, declared) {
+            let secret = declared.secret.as_ref().filter(|_| keys.is_given());
+            if secret.is_none() && !differs(&stored, declared) {
                 return Ok(());
             }
             // A secret that is given revokes the others at once, so it is given only if it is another one.
-            if let Some(secret) = given {
-                new = new.secret(secret);
+            if let Some(given) = secret {
+                new = new.secret(given.secret.clone());
             }
             ringback.update_endpoint(id, stored.id, new).await?;
             tracing::info!(application, endpoint, "the declared endpoint was changed");
@@ -121,8 +123,8 @@ async fn endpoint_as(
             }
         }
         Err(Error::NotFound(_)) => {
-            if let Some(secret) = declared.secret.clone() {
-                new = new.secret(secret);
+            if let Some(given) = &declared.secret {
+                new = new.secret(given.secret.clone());
             }
             ringback.create_endpoint(id, new).await?;
             tracing::info!(application, endpoint, "the declared endpoint was made");

@@ -41,9 +41,19 @@ pub(crate) struct DeclaredEndpoint {
     /// With the profile written out if it is the operator's own.
     pub(crate) settings: EndpointSettings,
     /// `None` leaves the secret to whoever made it.
-    pub(crate) secret: Option<Secret>,
+    pub(crate) secret: Option<DeclaredSecret>,
     /// `None` leaves it as it is.
     pub(crate) disabled: Option<bool>,
+}
+
+/// A secret, and where it was given.
+#[derive(Debug)]
+pub(crate) struct DeclaredSecret {
+    pub(crate) secret: Secret,
+    /// Without the secret: `secret`, `secret_env (ACME_SECRET)`, `secret_file (/run/secrets/acme)`.
+    pub(crate) shown: String,
+    /// The member of the table.
+    member: &'static str,
 }
 
 /// Reads what is declared.
@@ -136,17 +146,22 @@ impl Reader<'_> {
         let settings = EndpointSettings { headers, profile, ..settings };
         let uid = settings.uid.clone().ok_or_else(|| whole.error("uid", REQUIRED))?;
         let mut new = NewEndpoint::from(settings.clone());
-        if let Some(secret) = &secret {
-            new = new.secret(secret.clone());
+        if let Some(given) = &secret {
+            new = new.secret(given.secret.clone());
         }
-        new.validate().map_err(|invalid| whole.invalid(&invalid))?;
+        new.validate().map_err(|invalid| match &secret {
+            Some(given) if invalid.field() == "secret" => {
+                whole.error_named(given.member, &given.shown, invalid.problem())
+            }
+            Some(_) | None => whole.invalid(&invalid),
+        })?;
         let url = settings.url.parse().map_err(|_| whole.error("url", "is not a URL"))?;
         self.policy.check_url(&url).map_err(|invalid| whole.invalid(&invalid))?;
         Ok(DeclaredEndpoint { uid, settings, secret, disabled })
     }
 
     /// The endpoint's secret, from the one place that is given.
-    fn secret(&mut self, table: &mut Table<'_>) -> Result<Option<Secret>, Error> {
+    fn secret(&mut self, table: &mut Table<'_>) -> Result<Option<DeclaredSecret>, Error> {
         let whole = table.clone();
         let mut secret = None;
         for (member, source) in
@@ -156,7 +171,12 @@ impl Reader<'_> {
             if secret.is_some() {
                 return Err(whole.error(member, "the secret is given twice"));
             }
-            secret = Some(self.get(source, &text).map_err(|problem| whole.error(member, problem))?);
+            let found = self.get(source, &text).map_err(|problem| whole.error(member, problem))?;
+            let shown = match source {
+                Source::Text => member.to_owned(),
+                Source::Variable | Source::File => format!("{member} ({})", text.escape_debug()),
+            };
+            secret = Some(DeclaredSecret { secret: found, shown, member });
         }
         Ok(secret)
     }

@@ -110,6 +110,11 @@ impl<'t> Table<'t> {
     ///
     /// `member` may be a path, such as `retry.delaysMs`: the line is that of the deepest part that is there.
     pub(super) fn error(&self, member: &str, problem: impl Into<String>) -> Error {
+        self.error_named(member, member, problem)
+    }
+
+    /// The same, with the member shown under another name.
+    pub(super) fn error_named(&self, member: &str, shown: &str, problem: impl Into<String>) -> Error {
         let mut line = self.line;
         let mut entries = Some(&self.entries);
         for part in member.split('.') {
@@ -118,7 +123,7 @@ impl<'t> Table<'t> {
             entries = value.get_ref().as_table();
         }
         let problem = problem.into();
-        let problem = if member.is_empty() { problem } else { format!("{member}: {problem}") };
+        let problem = if member.is_empty() { problem } else { format!("{shown}: {problem}") };
         self.file.at(line, problem)
     }
 

@@ -95,7 +95,11 @@ fn every_complaint_about_the_file_has_its_line() {
         ("keep_ended_days = 36501", "x.toml:1: keep_ended_days: must be between 0 and 36500"),
         ("listen = 'localhost:8071'", "x.toml:1: listen: must be an address and a port"),
         ("allow_network = '10.0.0.0/8'", "x.toml:1: allow_network: must be a list of texts"),
-        ("allow_network = ['10.0.0.1/8']", "x.toml:1: allow_network: `10.0.0.1/8` is not a network"),
+        ("allow_network = ['localhost']", "x.toml:1: allow_network: `localhost` is not a network, such as"),
+        (
+            "allow_network = ['10.0.0.1/8']",
+            "x.toml:1: allow_network: `10.0.0.1/8` is not a network: it has bits behind its prefix; the network is 10.0.0.0/8",
+        ),
         ("allow_metadata = 'yes'", "x.toml:1: allow_metadata: must be true or false"),
         ("extra_roots = '/does/not/exist'", "x.toml:1: extra_roots: /does/not/exist cannot be read"),
         ("log = 'inof'", "x.toml:1: log: `inof` is no level; did you mean `info`?"),
@@ -230,7 +234,7 @@ fn what_is_declared_is_read_whole() {
     assert_eq!(names, [("acme", "acme"), ("globex", "Globex")]);
     assert_eq!(applications[0].new.metadata["plan"], "gold");
     let endpoint = &applications[0].endpoints[0];
-    assert_eq!(endpoint.secret.as_ref().unwrap().expose(), "a-secret");
+    assert_eq!(endpoint.secret.as_ref().unwrap().secret.expose(), "a-secret");
     assert_eq!((endpoint.disabled, endpoint.settings.timeout_ms), (Some(true), Some(3_000)));
     let headers: Vec<_> = endpoint.settings.headers.iter().map(|h| (h.name.as_str(), h.value.expose())).collect();
     assert_eq!(headers, [("X-Plain", "a"), ("X-Token", "t")]);
@@ -255,7 +259,11 @@ fn every_complaint_about_what_is_declared_has_its_line() {
         ),
         (endpoint(""), "x.toml:3: missing field `url`"),
         (endpoint("url = 'http://acme.example/'"), "x.toml:5: url: must start with https"),
-        (endpoint("url = 'https://127.0.0.1/'"), "x.toml:5: url: "),
+        (
+            endpoint("url = 'https://127.0.0.1/'"),
+            "x.toml:5: url: names an address that must not be called; the operator can allow its network with \
+             `allowed_networks` (`--allow-network 10.0.0.0/8`)",
+        ),
         (url("timeoutMS = 1"), "x.toml:6: unknown member `timeoutMS`; did you mean `timeoutMs`?"),
         (url("secrte = 'x'"), "x.toml:6: unknown member `secrte`; did you mean `secret`?"),
         (url("\ntimeoutMs = 0"), "x.toml:7: timeoutMs: must be between 1 and 300,000"),
@@ -293,6 +301,21 @@ fn every_complaint_about_what_is_declared_has_its_line() {
         assert!(complaint.starts_with(expected), "{toml}\n{complaint}");
         assert!(!complaint.contains('\n'), "{complaint}");
     }
+}
+
+#[test]
+fn a_secret_that_cannot_be_taken_is_named_by_where_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "not-a-whsec\n").unwrap();
+    let start = "[[application]]\nuid = 'a'\n[[application.endpoint]]\nuid = 'e'\nurl = 'https://acme.example/'\n";
+    let read = |line: &str| read(&format!("{start}\n{line}"), &[("ACME", "not-a-whsec")], &[]).unwrap_err().to_string();
+    let expected = "x.toml:7: secret_env (ACME): must start with whsec_";
+    assert!(read("secret_env = 'ACME'").starts_with(expected), "{}", read("secret_env = 'ACME'"));
+    let of_a_file = read(&format!("secret_file = '{}'", file.display()));
+    let expected = format!("x.toml:7: secret_file ({}): must start with whsec_", file.display());
+    assert!(of_a_file.starts_with(&expected), "{of_a_file}");
+    assert!(!of_a_file.contains("not-a-whsec"), "{of_a_file}");
 }
 
 #[test]
