@@ -1,5 +1,6 @@
 //! Which server a command talks to: one that is named, the one that runs on a folder, or one in this process.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use ringback::Secret;
@@ -18,6 +19,9 @@ const RUNNING: &str = "sidecar.json";
 const TOKEN: &str = "operator.token";
 /// The variable that names a server.
 const SERVER: &str = "RINGBACK_SERVER";
+
+/// What every command says that opened the folder itself: what waits there would otherwise look like a sender at work.
+pub(super) const NO_SERVER: &str = "no server runs on this folder: nothing is delivered until `ringback serve` runs";
 
 /// Which server to talk to, and how to say what it answers.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +53,8 @@ pub(crate) struct Session {
     /// Where the command's words go.
     pub(super) out: Out,
     offline: bool,
+    /// Whether the command has said itself that no server runs.
+    told: Cell<bool>,
 }
 
 /// What `ringback serve` writes into its folder while it runs.
@@ -62,6 +68,9 @@ impl Target {
     pub(super) async fn with(self, what: impl AsyncFnOnce(&Session) -> Result<Exit, Problem>) -> Result<Exit, Problem> {
         let (session, offline) = self.open().await?;
         let result = what(&session).await;
+        if session.offline && !session.told.get() {
+            session.out.note(NO_SERVER);
+        }
         let closed = match offline {
             Some(offline) => offline.close().await.map_err(Problem::from),
             None => Ok(()),
@@ -82,7 +91,7 @@ impl Target {
                 let text = "the server wants a token: set RINGBACK_TOKEN, or give --token-file FILE";
                 Problem::new(Exit::Unreachable, text)
             })?;
-            return Ok((Session { api: Client::new(&server, token)?, out, offline: false }, None));
+            return Ok((Session::with_server(Client::new(&server, token)?, out), None));
         }
         // The settings say where the folder is; where that is known, a running server needs none of them.
         let (folder, settings) = match &self.data {
@@ -94,14 +103,14 @@ impl Target {
         };
         if let Some(url) = running(&folder).await? {
             let api = Client::new(&url, self.local_token(&folder, settings.as_ref())?)?;
-            return Ok((Session { api, out, offline: false }, None));
+            return Ok((Session::with_server(api, out), None));
         }
         holds_data(&folder)?;
         let settings = settings.map_or_else(|| self.settings(), Ok)?;
         let offline =
             Offline::open(settings).await.map_err(|error| Problem::new(Exit::Unreachable, format!("{error:#}")))?;
         let api = Client::new(&parse_url(&offline.url())?, offline.token())?;
-        Ok((Session { api, out, offline: true }, Some(offline)))
+        Ok((Session { api, out, offline: true, told: Cell::new(false) }, Some(offline)))
     }
 
     /// The settings that a server on the folder would have.
@@ -135,7 +144,12 @@ impl Session {
         self.offline
     }
 
-    /// Why nothing is delivered now; `None` if it is.
+    /// A session with a server that runs.
+    fn with_server(api: Client, out: Out) -> Session {
+        Session { api, out, offline: false, told: Cell::new(false) }
+    }
+
+    /// Why nothing is delivered now, which the caller says; `None` if it is.
     pub(super) async fn not_delivering(&self) -> Option<&'static str> {
         #[derive(Deserialize)]
         struct Health {
@@ -143,7 +157,8 @@ impl Session {
             delivering: Option<bool>,
         }
         if self.offline {
-            return Some("no server runs on this folder: start `ringback serve`");
+            self.told.set(true);
+            return Some(NO_SERVER);
         }
         // Whether it delivers is a remark: what was asked for has been done.
         let health = self.api.get::<Health>(&["health"], &Vec::new()).await;

@@ -51,18 +51,42 @@ async fn without_a_server_every_command_works_and_nothing_is_delivered() {
     let shown = on(&data, &["show", "acme", "e1"]).await.ok();
     assert!(shown.stdout.contains("waiting, next attempt"), "{shown:?}");
     assert_eq!(on(&data, &["log", "acme", "--json"]).await.ok().json().len(), 0);
-    on(&data, &["doctor"]).await.ok();
+    let waits = on(&data, &["doctor"]).await;
+    assert_eq!(waits.code, 1, "a message waits, and nobody delivers it: {waits:?}");
+    assert!(waits.stdout.contains("1 delivery waits") && !waits.stdout.contains("all is well"), "{waits:?}");
+    assert_eq!(on(&data, &["doctor", "--json"]).await.code, 1);
     for arguments in [&["endpoint", "test", "acme", "main"][..], &["log", "acme", "--follow"]] {
         let ended = on(&data, arguments).await;
         assert_eq!(ended.code, 1, "{arguments:?}: {ended:?}");
         assert!(ended.stderr.contains("no server runs on this folder"), "{ended:?}");
+    }
+    for arguments in [
+        &["doctor"][..],
+        &["show", "acme", "e1"],
+        &["log", "acme"],
+        &["replay", "list", "acme"],
+        &["app", "list", "--json"],
+        &["app", "get", "nope"],
+    ] {
+        let ended = on(&data, arguments).await;
+        let told = "no server runs on this folder: nothing is delivered until `ringback serve` runs";
+        assert_eq!(ended.stderr.matches(told).count(), 1, "{arguments:?}: {ended:?}");
     }
     assert_eq!(receiver.count(), 0, "nothing is delivered by a command");
 
     // The server delivers what was stored.
     let sidecar = Sidecar::start(&dir.path().join("data"), &[]).await;
     receiver.wait_for(1).await;
+    super::support::until(async || receiver.count() == 1 && delivered(&sidecar).await).await;
     sidecar.stop().await;
+    on(&data, &["doctor"]).await.ok();
+}
+
+/// Whether the server's only delivery has ended.
+async fn delivered(sidecar: &Sidecar) -> bool {
+    let mut doctor = command(&["doctor", "--json"]);
+    doctor.env("RINGBACK_SERVER", format!("http://{}", sidecar.address)).env("RINGBACK_TOKEN", &sidecar.token);
+    finish(doctor, None).await.ok().one()["store"]["open"] == 0
 }
 
 #[tokio::test]
