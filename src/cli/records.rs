@@ -246,6 +246,7 @@ pub(super) struct State {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReplayJob {
     pub(super) id: String,
+    pub(super) endpoint_id: Option<String>,
     pub(super) status: String,
     #[serde(default)]
     pub(super) total: u64,

@@ -146,6 +146,35 @@ async fn a_replay_can_be_left_alone_and_stopped() {
 }
 
 #[tokio::test]
+async fn a_replay_says_why_it_skipped() {
+    let served = Served::start().await;
+    let endpoint = served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    let id = served.send("a.b").await;
+    served.stands(&id, "dead").await;
+    served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
+    let ended = served.run(&["replay", "acme", "--endpoint", "main", "--yes"]).await.ok();
+    assert!(ended.stderr.contains("1 skipped: the endpoint takes nothing (disabled)"), "{ended:?}");
+    let id = endpoint["id"].as_str().unwrap();
+    assert!(ended.stderr.contains(&format!("ringback endpoint enable acme {id}")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_replay_says_how_far_it_is_and_that_it_outlives_the_server() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    let lines = "{\"eventType\":\"a.b\",\"payload\":{}}\n".repeat(60);
+    served.run_with(&["send", "acme", "--ndjson", "-"], lines.as_bytes()).await.ok();
+    super::support::until(async || served.one(&["doctor"]).await["applications"][0]["dead"] == 60).await;
+    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes"]);
+    let told = watching.says("the job ").await;
+    let job = told.split(' ').nth(2).unwrap();
+    watching.says(" of 60 so far").await;
+    served.sidecar.kill().await;
+    watching.says(&format!("the job goes on when the server runs again: ringback replay status acme {job}")).await;
+    assert_eq!(watching.ended().await.0, 3);
+}
+
+#[tokio::test]
 async fn what_waits_is_canceled() {
     let served = Served::start().await;
     served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[600000]}"#]).await;
