@@ -99,10 +99,8 @@ pub(super) async fn run(options: Options) -> Result<Exit, Problem> {
 }
 
 fn not_listening(options: &Options, error: &std::io::Error) -> Problem {
-    let what = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "another program has it; choose another with --port".to_owned(),
-        _ => error.to_string(),
-    };
+    let taken = error.kind() == std::io::ErrorKind::AddrInUse;
+    let what = if taken { "another program has it; choose another with --port".to_owned() } else { error.to_string() };
     Problem::failed(format!("cannot listen on {}: {what}", std::net::SocketAddr::new(options.host, options.port)))
 }
 
