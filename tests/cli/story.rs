@@ -165,7 +165,23 @@ async fn the_doctor_counts_and_finds_nothing() {
     served.send("a.b").await;
     let report = served.one(&["doctor"]).await;
     assert_eq!((&report["ok"], &report["applications"][0]["messages"]), (&true.into(), &1.into()));
-    assert!(served.run(&["doctor"]).await.ok().stdout.contains("all is well"));
+    let shown = served.run(&["doctor"]).await.ok();
+    assert!(shown.stdout.contains("all is well") && shown.stdout.contains(" bytes\n"), "{shown:?}");
+    assert!(!shown.stdout.contains("Bytes ") && !shown.stderr.contains("no server"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_to_do_with_dead_letters() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    for _ in 0..2 {
+        let id = served.send("a.b").await;
+        served.stands(&id, "dead").await;
+    }
+    let shown = served.run(&["doctor"]).await.ok().stdout;
+    let advice = "2 dead letters: ringback log acme --status failed; ringback replay acme\n";
+    assert!(shown.contains(advice) && shown.contains("the store is sound"), "{shown}");
+    assert!(!shown.contains("all is well"), "{shown}");
 }
 
 #[tokio::test]

@@ -179,7 +179,9 @@ async fn conclude(session: &Session, counts: &Counts, lines: u64) -> Result<Exit
     } else {
         session.out.line(&text)?
     }
-    if let Some(why) = session.not_delivering().await.filter(|_| *stored > 0) {
+    if *stored > 0
+        && let Some(why) = session.not_delivering().await
+    {
         session.out.note(&format!("they are stored, and not delivered yet: {why}"));
     }
     Ok(if *refused == 0 { Exit::Done } else { Exit::Failed })
