@@ -258,6 +258,11 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     receiver.wait_for(1).await;
     server.signal("INT");
     until(async || server.stderr().contains("stopping")).await;
+    // As wrappers do it: signals of the same moment are one.
+    server.signal("INT");
+    server.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!server.stderr().contains("stopped"), "{}", server.stderr());
     let ended = tokio::task::spawn_blocking(|| server.stop()).await.unwrap();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let delivery = stored(&place).await.deliveries(application.id, message).await.unwrap().remove(0);
@@ -390,7 +395,8 @@ async fn what_is_declared_is_made_once_and_changed_only_where_it_differs() {
     assert_eq!(second.event_type, first.event_type);
 
     let others = [("ACME_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"), ("ACME_KEY", "first")];
-    assert_eq!(pass(&place, DECLARED, &others), ["the declared endpoint was changed"]);
+    let replaced = "the declared secret replaces what signed before, at once";
+    assert_eq!(pass(&place, DECLARED, &others), [replaced, "the declared endpoint was changed"]);
     let third = find(&place).await;
     let keys: Vec<_> = third.calls.keys.iter().map(|key| key.secret.expose()).collect();
     assert_eq!(keys, [others[0].1]);
@@ -399,6 +405,43 @@ async fn what_is_declared_is_made_once_and_changed_only_where_it_differs() {
     // What is no longer declared stays.
     assert_eq!(pass(&place, "", &[]), Vec::<String>::new());
     assert_eq!(find(&place).await.calls, third.calls);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_undo_the_rotation_of_a_declared_secret() {
+    let place = Place::new();
+    pass(&place, DECLARED, &SECRETS);
+    let ringback = stored(&place).await;
+    let application = ringback.application_by_uid("acme").unwrap().id;
+    let endpoint = ringback.endpoint_by_uid(application, "calls").unwrap().id;
+    let newest = ringback.rotate_secret(application, endpoint, None, Duration::from_secs(3600)).await.unwrap();
+    ringback.shutdown().await.unwrap();
+    let before = find(&place).await.calls;
+    assert_eq!(pass(&place, DECLARED, &SECRETS), ["the declared secret is one from before a rotation; the keys stay"]);
+    assert_eq!(find(&place).await.calls, before);
+    // Once the variable has the newest, there is nothing to say.
+    let turned = [("ACME_SECRET", newest.expose()), ("ACME_KEY", "first")];
+    assert_eq!(pass(&place, DECLARED, &turned), Vec::<String>::new());
+    assert_eq!(find(&place).await.calls, before);
+}
+
+#[tokio::test]
+async fn files_are_their_owner_s_alone_in_a_folder_that_others_may_read() {
+    let place = Place::new();
+    fs::create_dir_all(place.data()).unwrap();
+    fs::set_permissions(place.data(), fs::Permissions::from_mode(0o755)).unwrap();
+    place.serve(&[], &[]).stop();
+    let mut folders = vec![place.data()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+            if path.is_dir() { folders.push(path) } else { files += 1 }
+        }
+    }
+    assert!(files >= 4, "{files}");
 }
 
 #[tokio::test]

@@ -91,12 +91,20 @@ async fn endpoint_as(
     }
     match ringback.endpoint_by_uid(id, endpoint) {
         Ok(stored) => {
-            let secret_differs = secret_differs(ringback, &stored, declared)?;
-            if !secret_differs && !differs(&stored, declared) {
+            let declared_secret = compare_secret(&stored, declared);
+            if declared_secret == DeclaredSecret::Older {
+                tracing::warn!(
+                    application,
+                    endpoint,
+                    "the declared secret is one from before a rotation; the keys stay"
+                );
+            }
+            if declared_secret != DeclaredSecret::Another && !differs(&stored, declared) {
                 return Ok(());
             }
             // A secret that is given revokes the others at once, so it is given only if it is another one.
-            if let Some(secret) = declared.secret.clone().filter(|_| secret_differs) {
+            if let (Some(secret), DeclaredSecret::Another) = (declared.secret.clone(), declared_secret) {
+                tracing::warn!(application, endpoint, "the declared secret replaces what signed before, at once");
                 new = new.secret(secret);
             }
             ringback.update_endpoint(id, stored.id, new).await?;
@@ -114,10 +122,23 @@ async fn endpoint_as(
     Ok(())
 }
 
-fn secret_differs(ringback: &Ringback, stored: &Endpoint, declared: &DeclaredEndpoint) -> Result<bool, Error> {
-    match &declared.secret {
-        Some(secret) => Ok(ringback.endpoint_secret(stored.application, stored.id)?.as_ref() != Some(secret)),
-        None => Ok(false),
+/// How a declared secret stands to the keys that an endpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeclaredSecret {
+    /// None is declared, or it is the newest.
+    Newest,
+    /// The endpoint was given a newer one since: to set this one again would undo the rotation.
+    Older,
+    /// The endpoint does not have it.
+    Another,
+}
+
+fn compare_secret(stored: &Endpoint, declared: &DeclaredEndpoint) -> DeclaredSecret {
+    let Some(secret) = &declared.secret else { return DeclaredSecret::Newest };
+    match stored.keys.iter().position(|key| key.secret == *secret) {
+        Some(0) => DeclaredSecret::Newest,
+        Some(_) => DeclaredSecret::Older,
+        None => DeclaredSecret::Another,
     }
 }
 

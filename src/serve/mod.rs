@@ -163,7 +163,7 @@ impl Sidecar {
                 tracing::info!("stopped");
                 Ok(Ended::InOrder)
             }
-            () = signals.next() => {
+            () = signals.another() => {
                 tracing::warn!("stopped at once: what was on its way is attempted again after the next start");
                 Ok(Ended::AtOnce)
             }

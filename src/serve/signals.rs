@@ -1,8 +1,12 @@
 //! The signals that stop the server.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Within this time signals count as one.
+const REPEATED: Duration = Duration::from_millis(500);
 
 /// SIGTERM and SIGINT. From here on they do not end the process by themselves.
 #[derive(Debug)]
@@ -22,5 +26,19 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+
+    /// Waits for another one. Wrappers such as `timeout` signal a process twice at the same moment: that counts once.
+    pub(super) async fn another(&mut self) {
+        let repeated = tokio::time::sleep(REPEATED);
+        tokio::pin!(repeated);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut repeated => break,
+                () = self.next() => {}
+            }
+        }
+        self.next().await;
     }
 }

@@ -8,12 +8,16 @@ use std::time::Duration;
 use ringback::Secret;
 use ringback::egress::{Network, Policy};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::declared::{Declared, read_secret};
+use super::key::nearest;
 use super::value::{Error, Value};
 use super::{InForce, Key, LogFormat, Settings};
 
+/// What may be logged, from nothing to everything.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// A shorter one could be guessed.
 const TOKEN: RangeInclusive<usize> = 16..=512;
 /// The longest that a stop waits for requests to the API, in parts of the grace period and in all: they are short, and
@@ -146,10 +150,24 @@ fn public_url(in_force: &InForce) -> Result<Option<String>, Error> {
 
 fn filter(in_force: &InForce) -> Result<String, Error> {
     let text = in_force.text(Key::Log).unwrap_or_default();
+    for word in text.split(',').map(str::trim) {
+        check_level(word).map_err(|problem| in_force.error(Key::Log, problem))?;
+    }
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(in_force.error(Key::Log, "must be a filter, such as info, or warn,ringback=debug")),
     }
+}
+
+/// A word that is no level would be taken as the name of a target that nothing has, and nothing would be logged.
+fn check_level(word: &str) -> Result<(), String> {
+    let is_target = word.contains(['=', '[', ':']) || word.starts_with("ringback");
+    if word.is_empty() || is_target || word.parse::<LevelFilter>().is_ok() {
+        return Ok(());
+    }
+    let shown = word.escape_debug();
+    let meant = nearest(word, LEVELS).map(|level| format!("; did you mean {level}?")).unwrap_or_default();
+    Err(format!("`{shown}` is no level: {}{meant}", LEVELS.join(", ")))
 }
 
 fn log_format(in_force: &InForce) -> Result<LogFormat, Error> {

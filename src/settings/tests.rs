@@ -98,6 +98,8 @@ fn every_complaint_about_the_file_has_its_line() {
         ("allow_network = ['10.0.0.1/8']", "x.toml:1: allow_network: `10.0.0.1/8` is not a network"),
         ("allow_metadata = 'yes'", "x.toml:1: allow_metadata: must be true or false"),
         ("extra_roots = '/does/not/exist'", "x.toml:1: extra_roots: /does/not/exist cannot be read"),
+        ("log = 'inof'", "x.toml:1: log: `inof` is no level: off, error, warn, info, debug, trace; did you mean info?"),
+        ("log = 'warn,verbose'", "x.toml:1: log: `verbose` is no level"),
         ("log = 'a=b=c'", "x.toml:1: log: must be a filter"),
         ("log_format = 'xml'", "x.toml:1: log_format: must be text or json"),
         ("public_url = 'ftp://x.example'", "x.toml:1: public_url: must be a URL"),
