@@ -500,11 +500,17 @@ async fn a_restart_does_not_undo_the_rotation_of_a_declared_secret() {
     assert_eq!(pass(&place, DECLARED, &[("ACME_SECRET", newer), ("ACME_KEY", "second")]), Vec::<String>::new());
     assert_eq!(secrets().await, [newer, older]);
 
-    // One that no longer signs is another one: what is declared counts.
+    // One that was revoked is another one: what is declared counts.
     rotated(Duration::ZERO).await;
     let said = pass(&place, DECLARED, &[SECRETS[0], ("ACME_KEY", "second")]);
     assert!(said.iter().any(|line| line.contains("what signed before signs no more")), "{said:?}");
     assert_eq!(secrets().await, [older]);
+
+    // A grace period that is over does not bring the older one back.
+    rotated(Duration::from_millis(1)).await;
+    let said = pass(&place, DECLARED, &[SECRETS[0], ("ACME_KEY", "second")]);
+    assert!(said.len() == 1 && said[0].contains("is an older one"), "{said:?}");
+    assert_eq!(secrets().await[0], newer);
 }
 
 #[tokio::test]

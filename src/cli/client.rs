@@ -15,6 +15,8 @@ use url::Url;
 
 use super::exit::{Exit, Problem};
 
+/// Where the API is on its server. Clients of it are given its address with this at the end.
+const API: &str = "/api/v1";
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take.
@@ -87,15 +89,18 @@ impl fmt::Display for Refusal {
 }
 
 impl Client {
-    /// A way to the server at this address: `http://127.0.0.1:8071`, without the API's own path.
+    /// A way to the server at this address: `http://127.0.0.1:8071`, with or without the API's own path.
     pub(super) fn new(server: &Url, token: Secret) -> Result<Client, Problem> {
         let mut base = server.clone();
         base.set_query(None);
         base.set_fragment(None);
+        if let Some(above) = server.path().trim_end_matches('/').strip_suffix(API) {
+            base.set_path(above);
+        }
         base.path_segments_mut()
             .map_err(|()| Problem::usage(format!("{server} is no address of a server")))?
             .pop_if_empty()
-            .extend(["api", "v1"]);
+            .extend(API.trim_start_matches('/').split('/'));
         Ok(Client { http: http_client()?, base, token })
     }
 
@@ -322,6 +327,9 @@ mod tests {
             url(&["app", "x/../y?z"]),
             Ok("http://127.0.0.1:1/prefix/api/v1/app/x%2F..%2Fy%3Fz?a=b+c".to_owned())
         );
+        for given in ["http://127.0.0.1:1/prefix/api/v1", "http://127.0.0.1:1/prefix/api/v1/"] {
+            assert_eq!(Client::new(&given.parse().unwrap(), "t".into()).unwrap().base, client.base);
+        }
         for name in ["", ".", ".."] {
             assert!(url(&["app", name]).is_err());
         }

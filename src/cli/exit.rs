@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// What was named does not exist.
     NotFound = 4,
+    /// Ctrl-C or SIGTERM ended it before it was done.
+    Interrupted = 130,
 }
 
 /// The exit codes, for the help.
@@ -24,7 +26,8 @@ pub(super) const TABLE: &str = "Exit codes:
   1   failed, refused, not verified
   2   the command line or a setting is wrong
   3   no server could be reached, or no token was accepted
-  4   what was named does not exist";
+  4   what was named does not exist
+  130 interrupted before it was done";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {

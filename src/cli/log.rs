@@ -11,7 +11,7 @@ use ringback::Timestamp;
 use super::client::Query;
 use super::exit::{Exit, Problem};
 use super::interrupt::Interrupt;
-use super::records::{Attempt, Page, Record, list};
+use super::records::{Attempt, EndpointNames, Page, Record, list};
 use super::style::Style;
 use super::table::Table;
 use super::target::{Session, Target};
@@ -99,6 +99,14 @@ impl Class {
     }
 }
 
+/// What people are shown beside each attempt is asked for: its message, without any content.
+fn with_message(session: &Session) -> Query {
+    if session.out.json() {
+        return Query::new();
+    }
+    vec![("with_msg", "true".to_owned()), ("with_content", "false".to_owned())]
+}
+
 impl Options {
     fn query(&self) -> Query {
         let status = self.status.map(|status| match status {
@@ -128,6 +136,7 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
 
 async fn show(session: &Session, options: &Options) -> Result<Exit, Problem> {
     let mut query = options.query();
+    query.extend(with_message(session));
     query.extend(options.since.map(|time| ("after", time.to_string())));
     let path = ["app", &options.app, "attempt"];
     let (attempts, more) = list::<Attempt>(session, &path, &query, options.limit.unwrap_or(50)).await?;
@@ -135,15 +144,18 @@ async fn show(session: &Session, options: &Options) -> Result<Exit, Problem> {
         attempts.iter().try_for_each(|attempt| session.out.raw(&attempt.raw))?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["time (UTC)", "message", "endpoint", "no", "outcome", "took", "result"]);
+    let names =
+        if attempts.is_empty() { EndpointNames::default() } else { EndpointNames::of(session, &options.app).await? };
+    let mut table = Table::new(&["time (UTC)", "message", "type", "endpoint", "no", "outcome", "took", "result"]);
     let mut hints = BTreeSet::new();
     for Record { value: attempt, .. } in &attempts {
-        let cells = cells(attempt);
-        let [time, message, endpoint, number, outcome, took, result] = &cells;
+        let cells = cells(attempt, &names);
+        let [time, message, event_type, endpoint, number, outcome, took, result] = &cells;
         let plain = Style::plain;
         let row = [
             plain(time),
             plain(message),
+            plain(event_type),
             plain(endpoint),
             plain(number),
             (outcome.as_str(), style(attempt)),
@@ -165,11 +177,12 @@ fn hint(attempt: &Attempt, known: &mut BTreeSet<String>) -> Option<String> {
     known.insert(attempt.outcome()).then(|| format!("hint: {hint}"))
 }
 
-fn cells(attempt: &Attempt) -> [String; 7] {
+fn cells(attempt: &Attempt, names: &EndpointNames) -> [String; 8] {
     [
         times::clock_time(&attempt.timestamp),
         attempt.msg_id.clone(),
-        attempt.endpoint_id.clone(),
+        attempt.msg.as_ref().map_or("-", |message| &message.event_type).to_owned(),
+        names.name(&attempt.endpoint_id).to_owned(),
         attempt.number.to_string(),
         attempt.outcome(),
         times::short(attempt.took()),
@@ -188,12 +201,14 @@ fn style(attempt: &Attempt) -> Style {
 /// A log that is being followed.
 struct Follower<'a> {
     session: &'a Session,
+    app: &'a str,
     path: [&'a str; 3],
     query: Query,
     /// What was shown or passed over, with its time, as far back as it can be met again.
     known: BTreeMap<String, Timestamp>,
     newest: Timestamp,
     hints: BTreeSet<String>,
+    names: EndpointNames,
 }
 
 async fn follow(session: &Session, options: &Options) -> Result<Exit, Problem> {
@@ -202,21 +217,23 @@ async fn follow(session: &Session, options: &Options) -> Result<Exit, Problem> {
     }
     let mut follower = Follower {
         session,
+        app: &options.app,
         path: ["app", &options.app, "attempt"],
-        query: options.query(),
+        query: options.query().into_iter().chain(with_message(session)).collect(),
         known: BTreeMap::new(),
         newest: times::now(),
         hints: BTreeSet::new(),
+        names: EndpointNames::default(),
     };
     // Those that are there already are known before the last of them are read, so that none falls between.
     follower.look(false).await?;
-    let mut query = options.query();
+    let mut query = follower.query.clone();
     query.extend(options.since.map(|time| ("after", time.to_string())));
     let most = options.limit.unwrap_or(if options.since.is_some() { usize::MAX } else { 10 });
     let (attempts, _) = list::<Attempt>(session, &follower.path, &query, most).await?;
     for attempt in attempts.iter().rev() {
         follower.remember(&attempt.value);
-        follower.show(attempt)?;
+        follower.show(attempt).await?;
     }
     let mut interrupt = Interrupt::listen()?;
     tokio::select! {
@@ -248,7 +265,7 @@ impl Follower<'_> {
             let page: Page<Attempt> = self.session.api.get(&self.path, &query).await?;
             for attempt in &page.data {
                 if self.remember(&attempt.value) && show {
-                    self.show(attempt)?;
+                    self.show(attempt).await?;
                 }
             }
             if page.done || page.data.is_empty() || page.iterator.is_none() {
@@ -268,18 +285,19 @@ impl Follower<'_> {
         self.known.insert(attempt.id.clone(), time).is_none()
     }
 
-    fn show(&mut self, attempt: &Record<Attempt>) -> Result<(), Problem> {
+    async fn show(&mut self, attempt: &Record<Attempt>) -> Result<(), Problem> {
         let out = &self.session.out;
         if out.json() {
             return out.raw(&attempt.raw);
         }
         let Record { value: attempt, .. } = attempt;
-        let shown = cells(attempt).map(|cell| super::escape::escaped(cell.as_bytes(), 60));
-        let [time, message, endpoint, number, outcome, took, result] = &shown;
+        self.names.learn(self.session, self.app, &attempt.endpoint_id).await?;
+        let shown = cells(attempt, &self.names).map(|cell| super::escape::escaped(cell.as_bytes(), 60));
+        let [time, message, event_type, endpoint, number, outcome, took, result] = &shown;
         let style = style(attempt);
         let outcome = out.paint(style, &format!("{outcome:<9}"));
         let result = out.paint(style, result);
-        out.line(&format!("{time}  {message}  {endpoint}  #{number:<3} {outcome} {took:>7}  {result}"))?;
+        out.line(&format!("{time}  {message}  {event_type}  {endpoint}  #{number:<3} {outcome} {took:>7}  {result}"))?;
         match hint(attempt, &mut self.hints) {
             Some(hint) => out.line(&out.paint(Style::Dim, &format!("  {}", super::escape::shown(&hint)))),
             None => Ok(()),

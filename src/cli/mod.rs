@@ -102,6 +102,8 @@ enum Command {
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
+    // Whatever this program writes may hold secrets: it is its owner's alone, in a folder of whatever mode.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let Cli { command } = Cli::parse();
     // The server's log is a setting.
     if !matches!(command, Command::Serve(_)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rand::TryRng;
-use ringback::{Ringback, Secret};
+use ringback::{Ringback, Secret, store};
 
 use crate::server::{Options, Server};
 use crate::settings::Settings;
@@ -23,16 +23,27 @@ pub(super) struct Offline {
     token: Secret,
 }
 
+/// Why a folder was not opened.
+pub(super) enum Closed {
+    /// Another process has it: which one.
+    Held(String),
+    /// Something else.
+    Failed(anyhow::Error),
+}
+
 impl Offline {
     /// Opens the folder of these settings, which is there.
-    pub(super) async fn open(settings: Settings) -> anyhow::Result<Offline> {
-        crate::serve::keep_files_private();
-        let ringback = Ringback::open(settings.config.clone()).await?;
+    pub(super) async fn open(settings: &Settings) -> Result<Offline, Closed> {
+        let ringback = match Ringback::open(settings.config.clone()).await {
+            Ok(ringback) => ringback,
+            Err(ringback::Error::Storage(store::Error::Locked { holder, .. })) => return Err(Closed::Held(holder)),
+            Err(error) => return Err(Closed::Failed(error.into())),
+        };
         match serve(ringback.clone(), settings).await {
             Ok((server, token)) => Ok(Offline { ringback, server, token }),
             Err(error) => {
                 let _ = ringback.shutdown().await;
-                Err(error)
+                Err(Closed::Failed(error))
             }
         }
     }
@@ -54,14 +65,14 @@ impl Offline {
     }
 }
 
-async fn serve(ringback: Ringback, settings: Settings) -> anyhow::Result<(Server, Secret)> {
+async fn serve(ringback: Ringback, settings: &Settings) -> anyhow::Result<(Server, Secret)> {
     let listener =
         tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on 127.0.0.1 for this command")?;
     let token = random_token();
     let options = Options {
         operator_token: token.clone(),
-        public_url: settings.public_url,
-        profiles: settings.declared.profiles,
+        public_url: settings.public_url.clone(),
+        profiles: settings.declared.profiles.clone(),
         max_connections: CONNECTIONS,
     };
     let server = Server::start(ringback, listener, options).context("cannot serve this command")?;

@@ -124,6 +124,36 @@ impl Endpoint {
     }
 }
 
+/// What people call the endpoints of an application: their uids, where they have one.
+#[derive(Debug, Default)]
+pub(super) struct EndpointNames(BTreeMap<String, String>);
+
+impl EndpointNames {
+    /// The names of all of them.
+    pub(super) async fn of(session: &Session, app: &str) -> Result<EndpointNames, Problem> {
+        let (endpoints, _) = list::<Endpoint>(session, &["app", app, "endpoint"], &Vec::new(), usize::MAX).await?;
+        let names = endpoints.into_iter().map(|Record { value, .. }| {
+            let name = value.uid.unwrap_or_else(|| value.id.clone());
+            (value.id, name)
+        });
+        Ok(EndpointNames(names.collect()))
+    }
+
+    /// Asks again if this one is unknown: it may have been made meanwhile. One that is gone is not asked for twice.
+    pub(super) async fn learn(&mut self, session: &Session, app: &str, id: &str) -> Result<(), Problem> {
+        if !self.0.contains_key(id) {
+            self.0.extend(EndpointNames::of(session, app).await?.0);
+            self.0.entry(id.to_owned()).or_insert_with(|| id.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Its name, or else its id: it may have been deleted.
+    pub(super) fn name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.0.get(id).map_or(id, String::as_str)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventType {
@@ -201,6 +231,15 @@ pub(super) struct Attempt {
     pub(super) hint: Option<String>,
     #[serde(default)]
     pub(super) truncated: bool,
+    /// Of its message, if that was asked for.
+    pub(super) msg: Option<AttemptedMessage>,
+}
+
+/// What of an attempt's message is shown beside it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AttemptedMessage {
+    pub(super) event_type: String,
 }
 
 impl Attempt {
@@ -223,6 +262,7 @@ impl Attempt {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Destination {
     pub(super) id: String,
+    pub(super) uid: Option<String>,
     #[serde(default)]
     pub(super) url: String,
     #[serde(default)]
@@ -246,6 +286,7 @@ pub(super) struct State {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReplayJob {
     pub(super) id: String,
+    pub(super) endpoint_id: Option<String>,
     pub(super) status: String,
     #[serde(default)]
     pub(super) total: u64,

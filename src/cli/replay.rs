@@ -1,5 +1,6 @@
 //! `ringback replay`: dead letters, many at once.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::exit::{Exit, Problem};
 use super::interrupt::Interrupt;
-use super::out::confirm;
+use super::out::{Out, confirm};
 use super::records::{Record, ReplayJob, list};
 use super::table::Table;
 use super::target::{Session, Target};
@@ -17,6 +18,8 @@ use super::times;
 
 /// How often a job is looked at.
 const EVERY: Duration = Duration::from_millis(300);
+/// How often a line says how far it is, where there is no terminal for a bar.
+const WORD: Duration = Duration::from_secs(10);
 
 /// Attempts dead letters again, after a preview and a question; or looks after such a job
 #[derive(Debug, clap::Args)]
@@ -80,10 +83,10 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
     match (options.what, options.app) {
         (Some(What::List { app }), _) => jobs(session, &app).await?,
         (Some(What::Status { app, job }), _) => {
-            show(session, &api.get(&["app", &app, "replay", &job], &Vec::new()).await?)?;
+            show(session, &app, &api.get(&["app", &app, "replay", &job], &Vec::new()).await?)?;
         }
         (Some(What::Stop { app, job }), _) => {
-            show(session, &api.post(&["app", &app, "replay", &job, "stop"], &Vec::new(), &json!({})).await?)?;
+            show(session, &app, &api.post(&["app", &app, "replay", &job, "stop"], &Vec::new(), &json!({})).await?)?;
         }
         (None, Some(app)) => {
             let filter = [
@@ -117,7 +120,7 @@ async fn start(
     body.extend(rate.map(|rate| ("rate".to_owned(), rate.into())));
     let job: Record<ReplayJob> = api.post(&["app", app, "replay"], &Vec::new(), &body).await?;
     if let Some(why) = session.not_delivering().await {
-        show(session, &job)?;
+        show(session, app, &job)?;
         out.note(&format!("the job is stored, and does nothing yet: {why}"));
         return Ok(Exit::Done);
     }
@@ -134,12 +137,20 @@ async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Resu
     let id = job.value.id.clone();
     let bar = progress_bar(session, job.value.total);
     let mut interrupt = Interrupt::listen()?;
+    let mut word = tokio::time::interval(WORD);
+    word.tick().await;
+    let wordy = !std::io::stderr().is_terminal();
     out.note(&format!("the job {id} attempts them again; Ctrl-C leaves it running"));
     while job.value.status == "running" {
         bar.set_length(job.value.total);
         bar.set_position(job.value.replayed + job.value.skipped);
         job = tokio::select! {
-            job = later(session, app, &id) => job?,
+            later = later(session, app, &id) => later.map_err(|problem| lost(problem, app, &id))?,
+            _ = word.tick(), if wordy => {
+                let ReplayJob { replayed, skipped, total, .. } = &job.value;
+                out.note(&format!("{} of {total} so far", replayed + skipped));
+                continue;
+            }
             () = interrupt.came() => {
                 bar.abandon();
                 out.note(&format!(
@@ -151,8 +162,18 @@ async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Resu
         };
     }
     bar.finish_and_clear();
-    show(session, &job)?;
+    show(session, app, &job)?;
     Ok(if job.value.status == "finished" { Exit::Done } else { Exit::Failed })
+}
+
+/// The server ended, and the job did not.
+fn lost(problem: Problem, app: &str, id: &str) -> Problem {
+    if problem.exit != Exit::Unreachable {
+        return problem;
+    }
+    let text =
+        format!("{}\nthe job goes on when the server runs again: ringback replay status {app} {id}", problem.text);
+    Problem { text, ..problem }
 }
 
 /// How a job stands a moment later.
@@ -171,12 +192,25 @@ fn progress_bar(session: &Session, total: u64) -> ProgressBar {
     bar.with_style(style.expect("the template names what a bar has"))
 }
 
-fn show(session: &Session, job: &Record<ReplayJob>) -> Result<(), Problem> {
+fn show(session: &Session, app: &str, job: &Record<ReplayJob>) -> Result<(), Problem> {
     let out = &session.out;
     if out.json() {
-        return out.raw(&job.raw);
+        out.raw(&job.raw)?;
+    } else {
+        show_job(out, &job.value)?;
     }
-    let job = &job.value;
+    let ReplayJob { skipped, endpoint_id, .. } = &job.value;
+    if *skipped > 0 {
+        let endpoint = endpoint_id.as_deref().unwrap_or("ENDPOINT");
+        out.note(&format!(
+            "{skipped} skipped: the endpoint takes nothing (disabled), or the payload was expunged; \
+             ringback endpoint enable {app} {endpoint}"
+        ));
+    }
+    Ok(())
+}
+
+fn show_job(out: &Out, job: &ReplayJob) -> Result<(), Problem> {
     out.field("job", &job.id)?;
     out.field("status", &job.status)?;
     out.field("replayed", &format!("{} of {}", job.replayed, job.total))?;

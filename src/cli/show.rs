@@ -91,8 +91,9 @@ fn show_message(out: &Out, message: &Message) -> Result<(), Problem> {
 
 fn show_destination(out: &Out, destination: &Destination) -> Result<(), Problem> {
     let (style, how) = standing(destination);
-    let title = format!("{} {}", out.paint(Style::Bold, &shown(&destination.id)), shown(&destination.url));
-    out.line(&title)?;
+    let uid = destination.uid.as_deref().map(|uid| format!("{} ", out.paint(Style::Bold, &shown(uid))));
+    let id = out.paint(if uid.is_some() { Style::Dim } else { Style::Bold }, &shown(&destination.id));
+    out.line(&format!("{}{id} {}", uid.unwrap_or_default(), shown(&destination.url)))?;
     out.line(&format!("  {}", out.paint(style, &shown(&how))))
 }
 

@@ -1,6 +1,8 @@
 //! Which server a command talks to: one that is named, the one that runs on a folder, or one in this process.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringback::Secret;
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use url::Url;
 
 use super::client::Client;
 use super::exit::{Exit, Problem};
-use super::offline::Offline;
+use super::offline::{Closed, Offline};
 use super::out::Out;
 use crate::settings::{Environment, Flags, Key, Settings};
 
@@ -18,6 +20,15 @@ const RUNNING: &str = "sidecar.json";
 const TOKEN: &str = "operator.token";
 /// The variable that names a server.
 const SERVER: &str = "RINGBACK_SERVER";
+
+/// How long a folder is waited for that another process has: most commands are done within a second, and a server that
+/// has it says soon where it answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What every command says that opened the folder itself: what waits there would otherwise look like a sender at work.
+pub(super) const NO_SERVER: &str = "no server runs on this folder: nothing is delivered until `ringback serve` runs";
 
 /// Which server to talk to, and how to say what it answers.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +60,8 @@ pub(crate) struct Session {
     /// Where the command's words go.
     pub(super) out: Out,
     offline: bool,
+    /// Whether the command has said itself that no server runs.
+    told: Cell<bool>,
 }
 
 /// What `ringback serve` writes into its folder while it runs.
@@ -62,6 +75,9 @@ impl Target {
     pub(super) async fn with(self, what: impl AsyncFnOnce(&Session) -> Result<Exit, Problem>) -> Result<Exit, Problem> {
         let (session, offline) = self.open().await?;
         let result = what(&session).await;
+        if session.offline && !session.told.get() {
+            session.out.note(NO_SERVER);
+        }
         let closed = match offline {
             Some(offline) => offline.close().await.map_err(Problem::from),
             None => Ok(()),
@@ -82,26 +98,43 @@ impl Target {
                 let text = "the server wants a token: set RINGBACK_TOKEN, or give --token-file FILE";
                 Problem::new(Exit::Unreachable, text)
             })?;
-            return Ok((Session { api: Client::new(&server, token)?, out, offline: false }, None));
+            return Ok((Session::with_server(Client::new(&server, token)?, out), None));
         }
         // The settings say where the folder is; where that is known, a running server needs none of them.
-        let (folder, settings) = match &self.data {
+        let (folder, mut settings) = match &self.data {
             Some(folder) => (folder.clone(), None),
             None => {
                 let settings = self.settings()?;
                 (settings.config.path.clone(), Some(settings))
             }
         };
-        if let Some(url) = running(&folder).await? {
-            let api = Client::new(&url, self.local_token(&folder, settings.as_ref())?)?;
-            return Ok((Session { api, out, offline: false }, None));
+        let mut left = PATIENCE;
+        loop {
+            if let Some(url) = running(&folder).await? {
+                let api = Client::new(&url, self.local_token(&folder, settings.as_ref())?)?;
+                return Ok((Session::with_server(api, out), None));
+            }
+            holds_data(&folder)?;
+            let all = match &settings {
+                Some(settings) => settings,
+                None => settings.insert(self.settings()?),
+            };
+            match Offline::open(all).await {
+                Ok(offline) => {
+                    let api = Client::new(&parse_url(&offline.url())?, offline.token())?;
+                    return Ok((Session { api, out, offline: true, told: Cell::new(false) }, Some(offline)));
+                }
+                Err(Closed::Held(_)) if !left.is_zero() => {
+                    tokio::time::sleep(PAUSE).await;
+                    left = left.saturating_sub(PAUSE);
+                }
+                Err(Closed::Held(holder)) => {
+                    let text = format!("a ringback command or server has {} ({holder}): try again", folder.display());
+                    return Err(Problem::new(Exit::Unreachable, text));
+                }
+                Err(Closed::Failed(error)) => return Err(Problem::new(Exit::Unreachable, format!("{error:#}"))),
+            }
         }
-        holds_data(&folder)?;
-        let settings = settings.map_or_else(|| self.settings(), Ok)?;
-        let offline =
-            Offline::open(settings).await.map_err(|error| Problem::new(Exit::Unreachable, format!("{error:#}")))?;
-        let api = Client::new(&parse_url(&offline.url())?, offline.token())?;
-        Ok((Session { api, out, offline: true }, Some(offline)))
     }
 
     /// The settings that a server on the folder would have.
@@ -124,7 +157,14 @@ impl Target {
         let set = if self.token_file.is_some() || setting(SERVER).is_none() { self.given_token()? } else { None };
         match set.or_else(|| settings.and_then(|settings| settings.token.clone())) {
             Some(token) => Ok(token),
-            None => read_token(&folder.join(TOKEN)),
+            None => match folder.join(TOKEN) {
+                file if file.exists() => read_token(&file),
+                // It made none of its own, so it was told one.
+                _ => {
+                    let text = "this server's token was set by its operator: set RINGBACK_TOKEN or give --token-file";
+                    Err(Problem::new(Exit::Unreachable, text))
+                }
+            },
         }
     }
 }
@@ -135,7 +175,12 @@ impl Session {
         self.offline
     }
 
-    /// Why nothing is delivered now; `None` if it is.
+    /// A session with a server that runs.
+    fn with_server(api: Client, out: Out) -> Session {
+        Session { api, out, offline: false, told: Cell::new(false) }
+    }
+
+    /// Why nothing is delivered now, which the caller says; `None` if it is.
     pub(super) async fn not_delivering(&self) -> Option<&'static str> {
         #[derive(Deserialize)]
         struct Health {
@@ -143,7 +188,8 @@ impl Session {
             delivering: Option<bool>,
         }
         if self.offline {
-            return Some("no server runs on this folder: start `ringback serve`");
+            self.told.set(true);
+            return Some(NO_SERVER);
         }
         // Whether it delivers is a remark: what was asked for has been done.
         let health = self.api.get::<Health>(&["health"], &Vec::new()).await;

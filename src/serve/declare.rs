@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use ringback::clock::{Clock, SystemClock};
 use ringback::{
     Application, ApplicationId, Endpoint, EndpointSettings, Error, EventType, NewApplication, NewEndpoint,
-    NewEventType, Profile, Ringback, Secret, Timestamp,
+    NewEventType, Profile, Ringback, Secret,
 };
 
 use crate::settings::{Declared, DeclaredApplication, DeclaredEndpoint, profiles};
@@ -92,8 +91,7 @@ async fn endpoint_as(
     }
     match ringback.endpoint_by_uid(id, endpoint) {
         Ok(stored) => {
-            let now = SystemClock::starting_after(Timestamp::ZERO).now();
-            let keys = Keys::of(&stored, declared.secret.as_ref().map(|given| &given.secret), now);
+            let keys = Keys::of(&stored, declared.secret.as_ref().map(|given| &given.secret));
             if keys == Keys::KeptOlder {
                 let given = declared.secret.as_ref().map(|given| &given.shown);
                 tracing::warn!(
@@ -101,7 +99,7 @@ async fn endpoint_as(
                     endpoint,
                     given,
                     "the declared secret is an older one of the endpoint: it was rotated, and the newer secret stays; \
-                     declare the newer one before the older one's grace period is over"
+                     declare that one"
                 );
             }
             let secret = declared.secret.as_ref().filter(|_| keys.is_given());
@@ -139,23 +137,21 @@ async fn endpoint_as(
 enum Keys {
     /// They stay: no secret is declared, or the newest one is.
     Kept,
-    /// They stay, although an older one is declared: a restart does not undo a rotation.
+    /// They stay, although an older one is declared: a restart does not undo a rotation, however long ago.
     KeptOlder,
-    /// There were none that sign; the declared secret is the first.
+    /// There were none; the declared secret is the first.
     First,
-    /// The declared secret is none of those that sign, and takes their place.
+    /// The declared secret is none of them, and takes their place.
     Replaced,
 }
 
 impl Keys {
-    fn of(stored: &Endpoint, declared: Option<&Secret>, now: Timestamp) -> Keys {
+    fn of(stored: &Endpoint, declared: Option<&Secret>) -> Keys {
         let Some(declared) = declared else { return Keys::Kept };
-        let signing = stored.keys.iter().filter(|key| key.expires_at.is_none_or(|end| now < end));
-        let signing: Vec<&Secret> = signing.map(|key| &key.secret).collect();
-        match signing.iter().position(|secret| *secret == declared) {
+        match stored.keys.iter().position(|key| key.secret == *declared) {
             Some(0) => Keys::Kept,
             Some(_) => Keys::KeptOlder,
-            None if signing.is_empty() => Keys::First,
+            None if stored.keys.is_empty() => Keys::First,
             None => Keys::Replaced,
         }
     }

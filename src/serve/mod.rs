@@ -16,8 +16,6 @@ mod private;
 mod signals;
 mod token;
 
-pub(crate) use private::keep_files_private;
-
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -55,7 +53,6 @@ pub(crate) enum Error {
 
 /// Serves until a signal comes.
 pub(crate) async fn run(settings: Settings) -> Result<Ended, Error> {
-    keep_files_private();
     logs::start(&settings);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");

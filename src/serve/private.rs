@@ -5,14 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::Mode;
-
-/// Lets nobody else read a file that this process makes from now on, whatever the mode of the folder that it is in: the
-/// store's files hold secrets, too.
-pub(crate) fn keep_files_private() {
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-}
-
 /// What is wrong with a data folder that others can get into.
 pub(super) fn folder_problem(folder: &Path) -> Option<String> {
     let mode = fs::metadata(folder).ok()?.permissions().mode() & 0o777;

@@ -81,12 +81,13 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         health::routes(),
         doctor::routes(),
     ];
-    operations.into_iter().fold(OpenApiRouter::with_openapi(openapi::head()), OpenApiRouter::merge)
+    operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }
 
 /// The routes.
 pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
-    let (router, mut document) = OpenApiRouter::new().nest("/api/v1", operations()).split_for_parts();
+    let (router, mut document) =
+        OpenApiRouter::with_openapi(openapi::head()).nest("/api/v1", operations()).split_for_parts();
     openapi::complete(&mut document);
     let without = unasked::Without::parameters(&document, Arc::clone(&api));
     let document: bytes::Bytes = document.to_json().expect("a document is plain data").into();

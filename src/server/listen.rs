@@ -14,6 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 use tower_http::normalize_path::NormalizePathLayer;
 
+use super::patient::Patient;
+
 /// The largest request head: 16 KiB. A larger one is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a client may take to send a head, the time between two requests included.
@@ -87,7 +89,7 @@ async fn serve(listener: TcpListener, router: Router, most: usize, mut stopped: 
     connections.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Normalized>>;
+type Connection = http1::Connection<TokioIo<Patient<TcpStream>>, TowerToHyperService<Normalized>>;
 type Normalized = tower_http::normalize_path::NormalizePath<Router>;
 
 fn connection(stream: TcpStream, router: Router) -> Connection {
@@ -98,5 +100,5 @@ fn connection(stream: TcpStream, router: Router) -> Connection {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(service))
 }

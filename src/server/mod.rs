@@ -17,6 +17,7 @@ mod openapi;
 mod operations;
 mod page;
 mod path;
+mod patient;
 mod problem;
 mod query;
 mod rest;

@@ -146,7 +146,7 @@ fn public_url(in_force: &InForce) -> Result<Option<String>, Error> {
     }
 }
 
-/// The levels of the log, as they are offered to whoever misspelled one.
+/// What may be logged, from nothing to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn filter(in_force: &InForce) -> Result<String, Error> {

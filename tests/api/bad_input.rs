@@ -235,7 +235,7 @@ async fn a_path_that_is_no_text_names_nothing() {
 async fn parameters_and_members_of_operations_that_have_none_are_refused() {
     let api = Api::start().await;
     api.application("acme").await;
-    let (endpoint, message, _) = api.delivered("acme").await;
+    let (endpoint, message, attempt) = api.delivered("acme").await;
     for (method, path) in [
         ("GET", "/app/acme"),
         ("HEAD", "/app/acme"),
@@ -250,6 +250,8 @@ async fn parameters_and_members_of_operations_that_have_none_are_refused() {
         }
     }
     api.http.get("/app/acme?expand=").await.is(200);
+    let known = format!("/app/acme/msg/{message}/attempt/{attempt}?expanded_statuses=true");
+    api.http.get(&known).await.is(200);
     api.http.get("/health/ping?probe=1").await.is(204);
     api.http.anonymous().get("/app/acme?dry_run=true").await.is(401);
     for path in [

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::api::Api;
 
@@ -102,6 +102,18 @@ async fn every_operation_of_the_document_has_a_route_and_every_other_path_says_t
     assert_eq!(none["code"], "not_found");
     let other = api.http.ask("PATCH", "/app", &[], b"{}").await.is(405);
     assert_eq!(other["code"], "method_not_allowed");
+}
+
+#[tokio::test]
+async fn the_document_is_about_this_server() {
+    let api = Api::start().await;
+    let document = api.http.get("/openapi.json").await.is(200);
+    assert_eq!(
+        (&document["info"]["title"], &document["info"]["version"]),
+        (&json!("ringback"), &json!(env!("CARGO_PKG_VERSION")))
+    );
+    assert_eq!(document["info"].as_object().unwrap().keys().collect::<Vec<_>>(), ["description", "title", "version"]);
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use super::program::text;
 use super::serving::Served;
@@ -33,7 +34,7 @@ async fn a_bad_line_costs_itself_alone_and_a_second_run_sends_nothing_twice() {
 
     let first = served.run(&send).await;
     assert_eq!(first.code, 1, "{first:?}");
-    assert!(first.stdout.contains("60 lines: 56 stored, 3 refused"), "{first:?}");
+    assert!(first.stdout.contains("60 lines: 56 stored, 3 refused, 1 empty\n"), "{first:?}");
     for (number, what) in [(7, "not a JSON object"), (30, "eventType: "), (50, "surprise")] {
         let told =
             first.stderr.lines().any(|line| line.starts_with(&format!("line {number}: ")) && line.contains(what));
@@ -70,6 +71,34 @@ async fn messages_come_from_the_standard_input_many_at_once() {
         .ok();
     assert!(ended.stdout.contains("2000 lines: 2000 stored, 0 refused"), "{ended:?}");
     assert_eq!(served.one(&["doctor"]).await["applications"][0]["messages"], 2_000);
+}
+
+#[tokio::test]
+async fn lines_go_out_while_more_are_waited_for_and_a_signal_says_how_to_go_on() {
+    let served = Served::start().await;
+    let lines = [line(1), line(2), line(3)];
+    for signal in ["-INT", "-TERM"] {
+        let mut send = served.command(&["send", "acme", "--ndjson", "-", "--run-id", signal.trim_start_matches('-')]);
+        send.stdin(std::process::Stdio::piped());
+        let mut send = super::program::Running::start(send);
+        let mut input = send.input();
+        // The last line is still being written.
+        input.write_all(format!("{}\n{}\n{{", lines[0], lines[1]).as_bytes()).await.unwrap();
+        let before = if signal == "-INT" { 0 } else { 3 };
+        super::support::until(async || served.all(&["messages", "acme"]).await.len() == before + 2).await;
+        // Both answers are back, too, a moment after the messages are there.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let id = send.id().to_string();
+        let sent = tokio::process::Command::new("kill").args([signal, &id]).status().await.unwrap();
+        assert!(sent.success());
+        send.says("It stopped after 2 messages. The same command again goes on where it stopped").await;
+        assert_eq!(send.ended().await.0, 130);
+
+        let again = ["send", "acme", "--ndjson", "-", "--run-id", signal.trim_start_matches('-')];
+        let ended = served.run_with(&again, lines.join("\n").as_bytes()).await.ok();
+        assert!(ended.stdout.contains("3 stored") && ended.stdout.contains("; 2 of those"), "{ended:?}");
+    }
+    assert_eq!(served.all(&["messages", "acme"]).await.len(), 6);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A folder instead of an address: the server that runs on it, or none.
 
+use std::time::Duration;
+
 use super::program::{Ended, command, finish, ringback, text};
 use super::serving::Served;
 use super::support::Receiver;
@@ -51,18 +53,42 @@ async fn without_a_server_every_command_works_and_nothing_is_delivered() {
     let shown = on(&data, &["show", "acme", "e1"]).await.ok();
     assert!(shown.stdout.contains("waiting, next attempt"), "{shown:?}");
     assert_eq!(on(&data, &["log", "acme", "--json"]).await.ok().json().len(), 0);
-    on(&data, &["doctor"]).await.ok();
+    let waits = on(&data, &["doctor"]).await;
+    assert_eq!(waits.code, 1, "a message waits, and nobody delivers it: {waits:?}");
+    assert!(waits.stdout.contains("1 delivery waits") && !waits.stdout.contains("all is well"), "{waits:?}");
+    assert_eq!(on(&data, &["doctor", "--json"]).await.code, 1);
     for arguments in [&["endpoint", "test", "acme", "main"][..], &["log", "acme", "--follow"]] {
         let ended = on(&data, arguments).await;
         assert_eq!(ended.code, 1, "{arguments:?}: {ended:?}");
         assert!(ended.stderr.contains("no server runs on this folder"), "{ended:?}");
+    }
+    for arguments in [
+        &["doctor"][..],
+        &["show", "acme", "e1"],
+        &["log", "acme"],
+        &["replay", "list", "acme"],
+        &["app", "list", "--json"],
+        &["app", "get", "nope"],
+    ] {
+        let ended = on(&data, arguments).await;
+        let told = "no server runs on this folder: nothing is delivered until `ringback serve` runs";
+        assert_eq!(ended.stderr.matches(told).count(), 1, "{arguments:?}: {ended:?}");
     }
     assert_eq!(receiver.count(), 0, "nothing is delivered by a command");
 
     // The server delivers what was stored.
     let sidecar = Sidecar::start(&dir.path().join("data"), &[]).await;
     receiver.wait_for(1).await;
+    super::support::until(async || receiver.count() == 1 && delivered(&sidecar).await).await;
     sidecar.stop().await;
+    on(&data, &["doctor"]).await.ok();
+}
+
+/// Whether the server's only delivery has ended.
+async fn delivered(sidecar: &Sidecar) -> bool {
+    let mut doctor = command(&["doctor", "--json"]);
+    doctor.env("RINGBACK_SERVER", format!("http://{}", sidecar.address)).env("RINGBACK_TOKEN", &sidecar.token);
+    finish(doctor, None).await.ok().one()["store"]["open"] == 0
 }
 
 #[tokio::test]
@@ -100,5 +126,41 @@ async fn a_folder_that_another_process_holds_is_said_to_be_held() {
     std::fs::remove_file(served.dir.path().join("data/sidecar.json")).unwrap();
     let ended = on(&served.data(), &["app", "list"]).await;
     assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.contains("in use"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("a ringback command or server has") && ended.stderr.contains("(process "),
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("try again") && !ended.stderr.contains("stop it"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn commands_on_a_folder_wait_for_one_another() {
+    let dir = left_behind().await;
+    let data = text(&dir.path().join("data"));
+    // As a command does that takes a while.
+    let lock = std::fs::File::open(dir.path().join("data/LOCK")).unwrap();
+    lock.lock().unwrap();
+    let let_go = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        lock.unlock().unwrap();
+    };
+    let arguments = ["app", "list", "--json"];
+    let (listed, ()) = tokio::join!(on(&data, &arguments), let_go);
+    assert_eq!(listed.ok().json().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_the_operator_set_is_asked_for() {
+    let served = Served::start().await;
+    let ended = on(&served.data(), &["app", "list"]).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.stderr.contains("was set by its operator: set RINGBACK_TOKEN or give --token-file"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_servers_address_may_have_the_path_of_its_api() {
+    let served = Served::start().await;
+    let mut list = served.command(&["app", "list", "--json"]);
+    list.env("RINGBACK_SERVER", format!("http://{}/api/v1", served.sidecar.address));
+    assert_eq!(finish(list, None).await.ok().json().len(), 1);
 }

@@ -57,3 +57,18 @@ async fn a_filter_holds_for_what_comes() {
     let wanted = served.send("wanted.event").await;
     assert_eq!(next(&mut log).await["msgId"], wanted.as_str());
 }
+
+#[tokio::test]
+async fn endpoints_are_shown_by_their_uids_also_those_made_meanwhile() {
+    let served = Served::start().await;
+    let receiver = Receiver::answering(200).await;
+    served.endpoint("early", &receiver.url, &["--event-type", "early.event"]).await;
+    let mut log = served.start_running(&["log", "acme", "--follow"]);
+    let early = served.send("early.event").await;
+    let line = log.line().await;
+    assert!(line.contains(&format!("{early}  early.event  early  #1")), "{line}");
+    served.endpoint("late", &receiver.url, &["--event-type", "late.event"]).await;
+    let late = served.send("late.event").await;
+    let line = log.line().await;
+    assert!(line.contains(&format!("{late}  late.event  late  #1")), "{line}");
+}

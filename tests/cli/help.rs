@@ -10,7 +10,9 @@ async fn the_help_has_the_commands_and_the_exit_codes() {
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
-    for code in ["0   done", "1   failed", "2   the command line", "3   no server", "4   what was named"] {
+    for code in
+        ["0   done", "1   failed", "2   the command line", "3   no server", "4   what was named", "130 interrupted"]
+    {
         assert!(help.contains(code), "{code}: {help}");
     }
     for command in ["app", "endpoint", "event-type", "replay"] {

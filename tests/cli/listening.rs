@@ -8,7 +8,7 @@ use ringback::{Profile, Secret, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::program::{Running, command};
+use super::program::{Running, command, ringback};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -69,6 +69,15 @@ async fn a_delivery_is_verified_and_an_altered_one_is_not() {
             assert_eq!(code, 1, "{profile}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_to_be() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ended = ringback(&["listen", "--port", &port]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains(&port) && ended.stderr.contains("choose another with --port"), "{ended:?}");
 }
 
 #[tokio::test]

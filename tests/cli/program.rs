@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// A program that has not ended by then hangs.
 const HANGS: Duration = Duration::from_secs(120);
@@ -116,6 +116,11 @@ impl Running {
             panic!("it ended without saying {text}");
         };
         tokio::time::timeout(HANGS, found).await.expect("it does not say it")
+    }
+
+    /// Its standard input, if it was made with one.
+    pub fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
     }
 
     pub fn id(&self) -> u32 {

@@ -115,6 +115,78 @@ async fn a_secret_is_taken_from_a_file_shown_and_rotated() {
 }
 
 #[tokio::test]
+async fn a_rotation_says_where_the_old_secret_ends_at_once() {
+    let served = Served::start().await;
+    let file = served.dir.path().join("secret");
+    std::fs::write(&file, "whsec_first-secret-of-the-platform").unwrap();
+    let file = file.to_str().unwrap();
+    let url = "http://127.0.0.1:9/";
+    served.endpoint("one", url, &["--profile", "levrage", "--secret-file", file]).await;
+    served.endpoint("many", url, &[]).await;
+    served.endpoint("none", url, &["--profile", "subverse", "--event-type", "call.completed"]).await;
+
+    let secret = async |uid: &str| served.run(&["endpoint", "secret", "acme", uid]).await;
+    let before = secret("one").await.ok().stdout;
+    std::fs::write(file, "whsec_second-secret-of-the-platform").unwrap();
+    let rotate =
+        async |uid: &str, more: &[&str]| served.run(&[&["endpoint", "rotate", "acme", uid], more].concat()).await;
+    let refused = rotate("one", &["--grace", "1h", "--secret-file", file]).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("one signature"), "{refused:?}");
+    assert_eq!(secret("one").await.ok().stdout, before, "nothing was rotated");
+
+    let told = "this profile sends one signature: the new secret signs from now on, the old one no longer does";
+    for more in [&["--secret-file", file][..], &["--secret-file", file, "--grace", "0s"]] {
+        let rotated = rotate("one", more).await.ok();
+        assert!(rotated.stderr.contains(told), "{rotated:?}");
+        assert!(rotated.stdout.starts_with("whsec_second"), "{rotated:?}");
+    }
+    let rotated = rotate("many", &["--grace", "1h"]).await.ok();
+    assert!(!rotated.stderr.contains("signature"), "{rotated:?}");
+
+    // Where there is no secret, both fail alike; what does not exist stays another case.
+    assert_eq!((secret("none").await.code, rotate("none", &[]).await.code), (1, 1));
+    assert_eq!((secret("nope").await.code, rotate("nope", &[]).await.code), (4, 4));
+}
+
+#[tokio::test]
+async fn a_schedule_and_a_reset_that_cannot_be_are_said_to_be_wrong() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[1000,5000],"jitter":0}"#]).await;
+    let wrong = served.run(&["endpoint", "update", "acme", "main", "--retry", "[1,2]"]).await;
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains(r#"must be an object such as {"delaysMs":"#), "{wrong:?}");
+    let wrong = served.run(&["endpoint", "update", "acme", "main", "--reset", "url"]).await;
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+
+    // All that are listed can be.
+    let help = served.run(&["endpoint", "update", "--help"]).await.ok().stdout;
+    let listed = help.split("[possible values: ").nth(1).unwrap().split(']').next().unwrap();
+    let members: Vec<&str> = listed.split(',').map(str::trim).collect();
+    assert!(members.contains(&"timeoutMs") && members.contains(&"retry"), "{help}");
+    let mut reset = vec!["endpoint", "update", "acme", "main"];
+    reset.extend(members.iter().flat_map(|member| ["--reset", member]));
+    let id = served.one(&["endpoint", "get", "acme", "main"]).await["id"].as_str().unwrap().to_owned();
+    served.run(&reset).await.ok();
+    let endpoint = served.one(&["endpoint", "get", "acme", &id]).await;
+    assert_eq!((&endpoint["uid"], &endpoint["retry"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    let help = served.run(&["endpoint", "create", "--help"]).await.ok().stdout;
+    assert!(help.contains("svix]") && help.contains(r#"{"delaysMs":[1000,5000],"jitter":0}"#), "{help}");
+}
+
+#[tokio::test]
+async fn a_test_that_failed_is_said_to_be_tried_again() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[600000]}"#]).await;
+    let failed = served.run(&["endpoint", "test", "acme", "main"]).await;
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.stderr.contains("tried again by the endpoint's schedule"), "{failed:?}");
+    let cancel = failed.stderr.split("ringback ").nth(1).unwrap().split(" ends").next().unwrap();
+    let canceled = served.run(&cancel.split(' ').collect::<Vec<_>>()).await.ok();
+    assert!(canceled.stdout.contains("1 delivery is canceled"), "{canceled:?}");
+}
+
+#[tokio::test]
 async fn a_test_of_an_endpoint_shows_what_came_of_it() {
     let served = Served::start().await;
     let receiver = Receiver::answering(204).await;

@@ -62,7 +62,7 @@ async fn the_log_has_what_failed_and_why() {
         Receiver::answering(200).await,
         Receiver::start(|_, _| Behaviour::AnswerWith(500, Vec::new(), b"\x1b]0;owned\x07".to_vec())).await,
     );
-    let good = served.endpoint("good", &good.url, &["--event-type", "good.event"]).await;
+    served.endpoint("good", &good.url, &["--event-type", "good.event"]).await;
     served.endpoint("bad", &bad.url, &["--event-type", "bad.event"]).await;
     let (delivered, dead) = (served.send("good.event").await, served.send("bad.event").await);
     served.stands(&delivered, "delivered").await;
@@ -85,9 +85,11 @@ async fn the_log_has_what_failed_and_why() {
     assert_eq!(count(&["--until", "1h"]).await, 0);
 
     let table = served.run(&["log", "acme"]).await.ok().stdout;
-    assert!(table.contains(good["id"].as_str().unwrap()), "{table}");
+    let row = |text: &str| table.lines().any(|line| line.split_whitespace().any(|cell| cell == text));
+    assert!(row("good") && row("bad") && row("good.event") && row("bad.event"), "{table}");
     assert_eq!(table.matches("hint: ").count(), 1, "a hint explains an outcome once: {table}");
     let shown = served.run(&["show", "acme", &dead]).await.ok().stdout;
+    assert!(shown.contains("\nbad ep_"), "{shown}");
     assert!(shown.contains("a dead letter") && shown.contains("no retry is left"), "{shown}");
     assert!(shown.contains(r"\u{1b}]0;owned\u{7}") && !shown.contains(['\x1b', '\x07']), "{shown:?}");
     let json = served.run(&["log", "acme", "--status", "failed", "--json"]).await.ok().stdout;
@@ -146,6 +148,35 @@ async fn a_replay_can_be_left_alone_and_stopped() {
 }
 
 #[tokio::test]
+async fn a_replay_says_why_it_skipped() {
+    let served = Served::start().await;
+    let endpoint = served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    let id = served.send("a.b").await;
+    served.stands(&id, "dead").await;
+    served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
+    let ended = served.run(&["replay", "acme", "--endpoint", "main", "--yes"]).await.ok();
+    assert!(ended.stderr.contains("1 skipped: the endpoint takes nothing (disabled)"), "{ended:?}");
+    let id = endpoint["id"].as_str().unwrap();
+    assert!(ended.stderr.contains(&format!("ringback endpoint enable acme {id}")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_replay_says_how_far_it_is_and_that_it_outlives_the_server() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    let lines = "{\"eventType\":\"a.b\",\"payload\":{}}\n".repeat(60);
+    served.run_with(&["send", "acme", "--ndjson", "-"], lines.as_bytes()).await.ok();
+    super::support::until(async || served.one(&["doctor"]).await["applications"][0]["dead"] == 60).await;
+    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes"]);
+    let told = watching.says("the job ").await;
+    let job = told.split(' ').nth(2).unwrap();
+    watching.says(" of 60 so far").await;
+    served.sidecar.kill().await;
+    watching.says(&format!("the job goes on when the server runs again: ringback replay status acme {job}")).await;
+    assert_eq!(watching.ended().await.0, 3);
+}
+
+#[tokio::test]
 async fn what_waits_is_canceled() {
     let served = Served::start().await;
     served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[600000]}"#]).await;
@@ -165,7 +196,23 @@ async fn the_doctor_counts_and_finds_nothing() {
     served.send("a.b").await;
     let report = served.one(&["doctor"]).await;
     assert_eq!((&report["ok"], &report["applications"][0]["messages"]), (&true.into(), &1.into()));
-    assert!(served.run(&["doctor"]).await.ok().stdout.contains("all is well"));
+    let shown = served.run(&["doctor"]).await.ok();
+    assert!(shown.stdout.contains("all is well") && shown.stdout.contains(" bytes\n"), "{shown:?}");
+    assert!(!shown.stdout.contains("Bytes ") && !shown.stderr.contains("no server"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_to_do_with_dead_letters() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &["--retry", r#"{"delaysMs":[]}"#]).await;
+    for _ in 0..2 {
+        let id = served.send("a.b").await;
+        served.stands(&id, "dead").await;
+    }
+    let shown = served.run(&["doctor"]).await.ok().stdout;
+    let advice = "2 dead letters: ringback log acme --status failed; ringback replay acme\n";
+    assert!(shown.contains(advice) && shown.contains("the store is sound"), "{shown}");
+    assert!(!shown.contains("all is well"), "{shown}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `ringback endpoint`: where an application's events go.
 
 mod headers;
+mod secret;
 mod settings;
 mod test;
 
@@ -75,8 +76,8 @@ pub(super) enum What {
         url: Option<String>,
         #[command(flatten)]
         settings: Box<Settings>,
-        /// Go back to the default of a member: eventTypes, channels, timeoutMs, retry, …
-        #[arg(long, value_name = "MEMBER")]
+        /// Go back to the default of this; can be given more than once
+        #[arg(long, value_name = "MEMBER", value_parser = settings::RESETTABLE)]
         reset: Vec<String>,
     },
     /// Deletes one. What waits for it is canceled; its log stays
@@ -94,13 +95,17 @@ pub(super) enum What {
     /// Shows its secret (of an ed25519 key, the public half)
     Secret(Named),
     /// Replaces its secret. The old one signs, too, until the grace period is over
+    ///
+    /// A profile that sends one signature (levrage) has no room for a second: there the new secret signs from now on,
+    /// and the old one no longer does.
     Rotate {
         #[command(flatten)]
         named: Named,
         /// The file with the new secret [default: one is made]
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
-        /// How long the old secret signs, too; 0s revokes it at once [default: the server's, 24h]
+        /// How long the old secret signs, too, where the profile sends several signatures; 0s revokes it at once
+        /// [default: the server's, 24h]
         #[arg(long, value_name = "DURATION", value_parser = times::duration)]
         grace: Option<Duration>,
     },
@@ -139,11 +144,6 @@ pub(super) enum What {
         #[arg(long, value_name = "TYPE")]
         event_type: Option<String>,
     },
-}
-
-#[derive(Deserialize)]
-struct Key {
-    key: String,
 }
 
 #[derive(Deserialize)]
@@ -198,8 +198,8 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
         }
         What::Enable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": false})).await?)?,
         What::Disable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": true})).await?)?,
-        What::Secret(named) => show_key(out, &api.get(&named.below(&["secret"]), &Vec::new()).await?)?,
-        What::Rotate { named, secret_file, grace } => rotate(session, &named, secret_file, grace).await?,
+        What::Secret(named) => secret::reveal(session, &named).await?,
+        What::Rotate { named, secret_file, grace } => secret::rotate(session, &named, secret_file, grace).await?,
         What::Headers { named, set, set_file, remove } => {
             headers::run(session, &named, set, set_file.as_deref(), &remove).await?;
         }
@@ -207,26 +207,6 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
         What::Test { named, event_type } => return test::run(session, &named, event_type).await,
     }
     Ok(Exit::Done)
-}
-
-async fn rotate(
-    session: &Session,
-    named: &Named,
-    secret_file: Option<PathBuf>,
-    grace: Option<Duration>,
-) -> Result<(), Problem> {
-    let mut body = serde_json::Map::new();
-    if let Some(file) = secret_file {
-        body.insert("key".into(), read(&file)?.trim().into());
-    }
-    if let Some(grace) = grace {
-        body.insert("gracePeriodSeconds".into(), grace.as_secs().into());
-    }
-    show_key(&session.out, &session.api.post(&named.below(&["secret", "rotate"]), &Vec::new(), &body).await?)
-}
-
-fn show_key(out: &Out, key: &Record<Key>) -> Result<(), Problem> {
-    if out.json() { out.raw(&key.raw) } else { out.line(&super::escape::shown(&key.value.key)) }
 }
 
 async fn show_stats(

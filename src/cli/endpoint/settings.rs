@@ -9,6 +9,21 @@ use crate::cli::arguments::{Header, Json, ProfileChoice, header_map, headers_of,
 use crate::cli::exit::Problem;
 use crate::cli::times;
 
+/// The members of the API's object that have a default to go back to.
+pub(super) const RESETTABLE: [&str; 11] = [
+    "uid",
+    "profile",
+    "eventTypes",
+    "channels",
+    "body",
+    "timeoutMs",
+    "retry",
+    "maxInFlight",
+    "headers",
+    "description",
+    "metadata",
+];
+
 /// What an endpoint has beside its URL. Only what is given is said to the server.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Settings {
@@ -16,6 +31,7 @@ pub(in crate::cli) struct Settings {
     #[arg(long)]
     uid: Option<String>,
     /// How it is sent to: svix, standard-webhooks, levers, levrage, subverse, one of the server's, or @file.json
+    /// [default of a new one: svix]
     #[arg(long, value_name = "NAME")]
     profile: Option<ProfileChoice>,
     /// Only events of this type, such as call.completed; can be given more than once [default: all]
@@ -30,7 +46,8 @@ pub(in crate::cli) struct Settings {
     /// How long an attempt may take, in place of the profile's limit, such as 10s
     #[arg(long, value_name = "DURATION", value_parser = times::duration)]
     timeout: Option<Duration>,
-    /// When it is tried again, in place of the profile's schedule: JSON or @file.json
+    /// When it is tried again, in place of the profile's schedule: JSON or @file.json, such as
+    /// '{"delaysMs":[1000,5000],"jitter":0}'
     #[arg(long, value_name = "JSON")]
     retry: Option<Json>,
     /// How many requests may be on their way to it at once
@@ -70,12 +87,22 @@ impl Settings {
             ("channels", many(&self.channel)),
             ("body", self.body.as_deref().map(Value::from)),
             ("timeoutMs", timeout.map(Value::from)),
-            ("retry", self.retry.as_ref().map(Json::value).transpose()?),
+            ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
             ("headers", object(header_map(headers).into_iter().collect())),
             ("description", self.description.as_deref().map(Value::from)),
             ("metadata", object(self.metadata.clone())),
         ];
         Ok(members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect())
+    }
+}
+
+/// The server could only say that it expected something else.
+fn schedule(given: &Json) -> Result<Value, Problem> {
+    match given.value()? {
+        object @ Value::Object(_) => Ok(object),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Problem::usage("--retry must be an object such as {\"delaysMs\":[1000,5000],\"jitter\":0}"))
+        }
     }
 }

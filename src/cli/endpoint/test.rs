@@ -39,7 +39,7 @@ pub(super) async fn run(session: &Session, named: &Named, event_type: Option<Str
     out.note(&format!("{event_type} goes to {} as {id}", endpoint.value.url));
     let limit = time_limit(session, &endpoint.value).await;
     match tokio::time::timeout(limit + PATIENCE, first_attempt(session, named, id)).await {
-        Ok(attempt) => show(session, &attempt?),
+        Ok(attempt) => show(session, named, &attempt?),
         Err(_) => Err(Problem::failed(format!(
             "there was no attempt within {}: `ringback show {} {id}` says how it stands",
             short(limit + PATIENCE),
@@ -88,7 +88,7 @@ async fn first_attempt(session: &Session, named: &Named, message: &str) -> Resul
     }
 }
 
-fn show(session: &Session, attempt: &Record<Attempt>) -> Result<Exit, Problem> {
+fn show(session: &Session, named: &Named, attempt: &Record<Attempt>) -> Result<Exit, Problem> {
     let out = &session.out;
     let Record { raw, value: attempt } = attempt;
     let delivered = attempt.result == "delivered";
@@ -105,6 +105,12 @@ fn show(session: &Session, attempt: &Record<Attempt>) -> Result<Exit, Problem> {
         if let Some(hint) = &attempt.hint {
             out.line(&out.paint(Style::Dim, &format!("  hint: {}", escaped(hint.as_bytes(), usize::MAX))))?;
         }
+    }
+    if attempt.result == "waiting" {
+        let (app, message) = (&named.app, &attempt.msg_id);
+        out.note(&format!(
+            "the test is tried again by the endpoint's schedule, as any event: ringback cancel {app} {message} ends that"
+        ));
     }
     Ok(if delivered { Exit::Done } else { Exit::Failed })
 }

@@ -71,7 +71,7 @@ pub(super) async fn run(options: Options) -> Result<Exit, Problem> {
     let secrets = options.secret.given(&profile)?;
     let listener = tokio::net::TcpListener::bind((options.host, options.port))
         .await
-        .map_err(|error| Problem::failed(format!("cannot listen on {}:{}: {error}", options.host, options.port)))?;
+        .map_err(|error| not_listening(&options, &error))?;
     let address = listener.local_addr().map_err(|error| Problem::failed(error.to_string()))?;
     let (show, mut arrivals) = mpsc::channel(WAITING);
     out.note(&format!("listening on http://{address}, as a receiver of the profile {}", profile.name));
@@ -96,6 +96,12 @@ pub(super) async fn run(options: Options) -> Result<Exit, Problem> {
     arrivals.close();
     listening.stop(GRACE).await;
     shown
+}
+
+fn not_listening(options: &Options, error: &std::io::Error) -> Problem {
+    let taken = error.kind() == std::io::ErrorKind::AddrInUse;
+    let what = if taken { "another program has it; choose another with --port".to_owned() } else { error.to_string() };
+    Problem::failed(format!("cannot listen on {}: {what}", std::net::SocketAddr::new(options.host, options.port)))
 }
 
 async fn show_all(out: Out, arrivals: &mut mpsc::Receiver<Arrived>, most: Option<u64>) -> Result<Exit, Problem> {

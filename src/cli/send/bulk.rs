@@ -17,9 +17,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufRead, BufReader};
 
-use super::lines::{LONGEST, Line, next};
+use super::lines::{LONGEST, Line, Lines};
 use crate::cli::client::{Posted, Refusal};
 use crate::cli::exit::{Exit, Problem};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::target::Session;
 
 /// The longest pause before a line is tried again, whatever the server says.
@@ -50,6 +51,8 @@ struct Ended {
 /// How the run stands.
 #[derive(Default)]
 struct Counts {
+    lines: u64,
+    empty: u64,
     stored: u64,
     repeated: u64,
     refused: u64,
@@ -58,7 +61,7 @@ struct Counts {
 /// Sends every line of a file.
 pub(super) async fn send(session: &Session, run: Run<'_>, file: &Path) -> Result<Exit, Problem> {
     let unreadable = |error: std::io::Error| Problem::usage(format!("{} cannot be read: {error}", file.display()));
-    let (mut reader, size): (Pin<Box<dyn AsyncBufRead>>, Option<u64>) = if file == Path::new("-") {
+    let (reader, size): (Pin<Box<dyn AsyncBufRead>>, Option<u64>) = if file == Path::new("-") {
         (Box::pin(BufReader::new(tokio::io::stdin())), None)
     } else {
         let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
@@ -67,28 +70,62 @@ pub(super) async fn send(session: &Session, run: Run<'_>, file: &Path) -> Result
     };
     let bar = progress_bar(session, size);
     let mut counts = Counts::default();
+    let mut interrupt = Interrupt::or_terminate()?;
+    let sent = tokio::select! {
+        sent = send_all(session, run, Lines::new(reader, LONGEST), &bar, &mut counts) => sent,
+        () = interrupt.came() => Err(Sending::Interrupted),
+    };
+    bar.finish_and_clear();
+    match sent {
+        Ok(()) => conclude(session, &counts).await,
+        Err(Sending::Unreadable(error)) => Err(stopped(unreadable(error), &counts)),
+        Err(Sending::Failed(problem)) => Err(stopped(problem, &counts)),
+        Err(Sending::Interrupted) => Err(stopped(Problem::new(Exit::Interrupted, "interrupted"), &counts)),
+    }
+}
+
+/// Why a run ended before the file did.
+enum Sending {
+    Unreadable(std::io::Error),
+    Failed(Problem),
+    Interrupted,
+}
+
+/// Sends the lines. Those that are read go out while the next one is waited for: whoever writes them may take a break.
+async fn send_all(
+    session: &Session,
+    run: Run<'_>,
+    mut lines: Lines<impl AsyncBufRead + Unpin>,
+    bar: &ProgressBar,
+    counts: &mut Counts,
+) -> Result<(), Sending> {
     let mut under_way = FuturesUnordered::new();
-    let (mut number, mut read, mut at_end) = (0, 0, false);
-    loop {
-        while !at_end && under_way.len() < run.in_flight {
-            let Some(line) = next(&mut reader, LONGEST, &mut read).await.map_err(unreadable)? else {
-                at_end = true;
-                break;
-            };
-            number += 1;
-            bar.set_position(read);
-            match line {
-                Line::Read(line) if line.trim_ascii().is_empty() => {}
-                Line::Read(line) => under_way.push(one(session, run, number, line)),
-                Line::TooLong => refused(session, &bar, &mut counts, number, "is longer than 17 MiB")?,
+    let mut at_end = false;
+    while !at_end || !under_way.is_empty() {
+        tokio::select! {
+            line = lines.next(), if !at_end && under_way.len() < run.in_flight => {
+                let Some(line) = line.map_err(Sending::Unreadable)? else {
+                    at_end = true;
+                    continue;
+                };
+                counts.lines += 1;
+                bar.set_position(lines.read);
+                match line {
+                    Line::Read(line) if line.trim_ascii().is_empty() => counts.empty += 1,
+                    Line::Read(line) => under_way.push(one(session, run, counts.lines, line)),
+                    Line::TooLong => {
+                        let number = counts.lines;
+                        refused(session, bar, counts, number, "is longer than 17 MiB").map_err(Sending::Failed)?;
+                    }
+                }
+            }
+            Some(ended) = under_way.next() => {
+                note(session, bar, counts, ended).map_err(Sending::Failed)?;
+                bar.set_message(format!("{} stored", counts.stored));
             }
         }
-        let Some(ended) = under_way.next().await else { break };
-        note(session, &bar, &mut counts, ended).map_err(|problem| interrupted(problem, &counts))?;
-        bar.set_message(format!("{} stored", counts.stored));
     }
-    bar.finish_and_clear();
-    conclude(session, &counts, number).await
+    Ok(())
 }
 
 /// Sends a line, as often as the server asks for patience.
@@ -158,17 +195,23 @@ fn refused(session: &Session, bar: &ProgressBar, counts: &mut Counts, number: u6
     Ok(())
 }
 
-fn interrupted(problem: Problem, counts: &Counts) -> Problem {
+/// What a run that did not come to its end says beside the reason.
+fn stopped(problem: Problem, counts: &Counts) -> Problem {
+    let messages = if counts.stored == 1 { "message" } else { "messages" };
     let text = format!(
-        "{}\nIt stopped after {} messages. The same command again goes on: what is stored is not stored twice",
+        "{}\nIt stopped after {} {messages}. The same command again goes on where it stopped: what is stored is not \
+         stored twice",
         problem.text, counts.stored
     );
     Problem { text: if problem.text.is_empty() { problem.text } else { text }, ..problem }
 }
 
-async fn conclude(session: &Session, counts: &Counts, lines: u64) -> Result<Exit, Problem> {
-    let Counts { stored, repeated, refused } = counts;
+async fn conclude(session: &Session, counts: &Counts) -> Result<Exit, Problem> {
+    let Counts { lines, empty, stored, repeated, refused } = counts;
     let mut text = format!("{lines} lines: {stored} stored, {refused} refused");
+    if *empty > 0 {
+        text.push_str(&format!(", {empty} empty"));
+    }
     if *repeated > 0 {
         text.push_str(&format!(
             "; {repeated} of those stored had been sent before (--run-id sends the same lines again)"
@@ -179,7 +222,9 @@ async fn conclude(session: &Session, counts: &Counts, lines: u64) -> Result<Exit
     } else {
         session.out.line(&text)?
     }
-    if let Some(why) = session.not_delivering().await.filter(|_| *stored > 0) {
+    if *stored > 0
+        && let Some(why) = session.not_delivering().await
+    {
         session.out.note(&format!("they are stored, and not delivered yet: {why}"));
     }
     Ok(if *refused == 0 { Exit::Done } else { Exit::Failed })

@@ -108,7 +108,7 @@ async fn one(session: &Session, options: &Options, event_type: &str) -> Result<E
         out.field("goes", &sent.value.went())?;
     }
     let routed = sent.value.routing["to"].as_array().is_some_and(|to| !to.is_empty());
-    if let Some(why) = session.not_delivering().await.filter(|_| routed) {
+    if routed && let Some(why) = session.not_delivering().await {
         out.note(&format!("it is stored, and not delivered yet: {why}"));
     }
     Ok(Exit::Done)

@@ -337,13 +337,23 @@ impl Api {
     }
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AttemptOptions {
+    /// Whether canceled attempts have a status of their own: an attempt that was made is never canceled.
+    #[expect(dead_code, reason = "taken, since clients send it")]
+    expanded_statuses: Option<bool>,
+}
+
 /// Get an attempt
 #[utoipa::path(get, path = "/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", operation_id = "v1.message-attempt.get",
-    tag = "Message Attempt", responses((status = 200, body = MessageAttemptOut)))]
+    tag = "Message Attempt", params(AttemptOptions), responses((status = 200, body = MessageAttemptOut)))]
 async fn get(
     State(api): State<Arc<Api>>,
     found: MessageOf,
     Path((_, _, named)): Path<(String, String, String)>,
+    _: Query<AttemptOptions>,
 ) -> Result<Answer, Problem> {
     let attempt = api.attempt_of(&found, &named).await?;
     Ok(Answer::ok(&MessageAttemptOut::of(&attempt, true, None)))

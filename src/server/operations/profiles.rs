@@ -37,7 +37,7 @@ struct ProfileOut {
 pub(super) enum ProfileChoiceOut {
     Name(String),
     #[schema(value_type = Object)]
-    Profile(Profile),
+    Profile(Box<Profile>),
 }
 
 /// All profiles.

@@ -1,9 +1,10 @@
-//! The embedded store: one sled tree, one thread that writes, one that reads.
+//! The embedded store: one sled tree, one thread that writes, two that read.
 //!
 //! ```text
 //!  callers ──▶ channel ──▶ writer: fold ▶ batch ▶ flush ▶ fdatasync ▶ show the lanes ▶ answer all
 //!  claims  ──▶ lanes (memory)      ▲ fills windows
-//!  queries ──▶ channel ──▶ reader: looks at the tree
+//!  looks   ──▶ channel ──▶ reader: a few rows, by their keys
+//!  walks   ──▶ channel ──▶ walker: lists and counts, over as many rows as there are
 //! ```
 //!
 //! Invariants: only the writer writes; nothing is acknowledged before the sync; after a failed write nothing
@@ -56,7 +57,7 @@ use writer::{Reply, Request, Writer};
 
 /// How many requests may wait for the writer: senders beyond them are told that the store is overloaded.
 const WAITING_REQUESTS: usize = 8192;
-/// How many queries may wait for the reader: further ones wait for a place.
+/// How many queries may wait for a thread that reads: further ones wait for a place.
 const WAITING_QUERIES: usize = 256;
 
 /// The settings of a [`SledStore`].
@@ -96,12 +97,30 @@ impl SledConfig {
 
 type Query = Box<dyn FnOnce() + Send>;
 
+/// The ways to the threads that read. A list whose filter fits little may walk over all that an application has: what
+/// asks for a few rows does not wait for that.
+#[derive(Clone)]
+struct Readers {
+    looks: mpsc::Sender<Query>,
+    walks: mpsc::Sender<Query>,
+}
+
+fn start_reader(name: &str) -> std::io::Result<(mpsc::Sender<Query>, JoinHandle<()>)> {
+    let (queries, mut receiver) = mpsc::channel::<Query>(WAITING_QUERIES);
+    let reader = std::thread::Builder::new().name(name.into()).spawn(move || {
+        while let Some(query) = receiver.blocking_recv() {
+            query();
+        }
+    })?;
+    Ok((queries, reader))
+}
+
 /// The embedded store. See the [module](self).
 pub struct SledStore {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
     queued: Queued,
-    queries: Mutex<Option<mpsc::Sender<Query>>>,
+    queries: Mutex<Option<Readers>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -129,21 +148,14 @@ impl SledStore {
             })
             .map_err(|error| failed(error.to_string()))?;
         let shared = opened.await.map_err(|_| failed("the store's thread ended".into()))??;
-        let (queries, mut receiver) = mpsc::channel::<Query>(WAITING_QUERIES);
-        let reader = std::thread::Builder::new()
-            .name("ringback-reader".into())
-            .spawn(move || {
-                while let Some(query) = receiver.blocking_recv() {
-                    query();
-                }
-            })
-            .map_err(|error| failed(error.to_string()))?;
+        let (looks, reader) = start_reader("ringback-reader").map_err(|error| failed(error.to_string()))?;
+        let (walks, walker) = start_reader("ringback-walker").map_err(|error| failed(error.to_string()))?;
         let store = SledStore {
             shared,
             requests,
             queued: Queued::default(),
-            queries: Mutex::new(Some(queries)),
-            threads: Mutex::new(vec![writer, reader]),
+            queries: Mutex::new(Some(Readers { looks, walks })),
+            threads: Mutex::new(vec![writer, reader, walker]),
         };
         store.ask_to_fill();
         Ok(store)
@@ -163,9 +175,25 @@ impl SledStore {
         &self,
         query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
+        self.read(|readers| readers.looks, query)
+    }
+
+    /// Asks the walker, for what may go over many rows.
+    fn walk<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        self.read(|readers| readers.walks, query)
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        which: impl FnOnce(Readers) -> mpsc::Sender<Query> + Send + 'static,
+        query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
         Box::pin(async move {
             let tree = self.shared.tree()?;
-            let queries = self.queries.lock().expect("no code panics while it holds it").clone();
+            let queries = self.queries.lock().expect("no code panics while it holds it").clone().map(which);
             let (reply, answer) = oneshot::channel();
             let shared = Arc::clone(&self.shared);
             let run = move || {
@@ -284,7 +312,7 @@ impl Store for SledStore {
     }
 
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
-        self.look(move |look| look.messages(application, &query))
+        self.walk(move |look| look.messages(application, &query))
     }
 
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
@@ -296,15 +324,15 @@ impl Store for SledStore {
         application: ApplicationId,
         query: DeadQuery,
     ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>> {
-        self.look(move |look| look.dead_letters(application, &query))
+        self.walk(move |look| look.dead_letters(application, &query))
     }
 
     fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64> {
-        self.look(move |look| look.count_dead_letters(application, &query))
+        self.walk(move |look| look.count_dead_letters(application, &query))
     }
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
-        self.look(move |look| look.attempts(application, &query))
+        self.walk(move |look| look.attempts(application, &query))
     }
 
     fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
@@ -316,7 +344,7 @@ impl Store for SledStore {
             let mut counting = Counting::new(application, query);
             loop {
                 // A bite at a time: other queries have their turn between them.
-                counting = self.look(move |look| look.count_on(counting)).await?;
+                counting = self.walk(move |look| look.count_on(counting)).await?;
                 if let Some(counts) = counting.done() {
                     return Ok(counts);
                 }
@@ -376,10 +404,36 @@ impl Store for SledStore {
             let _ = closed.await;
             let threads = std::mem::take(&mut *self.threads.lock().expect("no code panics while it holds it"));
             for thread in threads {
-                // Both threads have nothing left to do but return.
+                // The threads have nothing left to do but return.
                 let _ = thread.join();
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_asks_for_a_row_does_not_wait_for_a_long_walk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(SledConfig::new(folder.path())).await.unwrap();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let walk = store.walk(move |_| {
+            let _ = held.recv();
+            Ok(())
+        });
+        let look = async {
+            let id = MessageId::from_bytes([1; 16]);
+            assert!(store.message(ApplicationId::from_bytes([2; 16]), id).await.unwrap().is_none());
+            store.health().await.unwrap();
+            drop(let_go);
+        };
+        let both = async { tokio::join!(walk, look) };
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("the look comes first").0.unwrap();
+        store.close().await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What the store is asked to read. Everything here runs on the reader's thread, beside the writer.
+//! What the store is asked to read. Everything here runs on the threads that read, beside the writer.
 
 use std::sync::Arc;
 
