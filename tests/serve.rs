@@ -133,8 +133,8 @@ fn a_busy_port_and_a_folder_in_use_are_one_sentence_each() {
     assert_eq!(elsewhere.code, Some(1));
     let last = elsewhere.stderr.lines().last().unwrap();
     assert!(last.starts_with(&format!("ringback: cannot listen on {address}: another program has it")), "{last}");
-    // Nobody was told a token that protects nothing.
-    assert!(!place.path("elsewhere/operator.token").exists());
+    // Nobody was told a token that protects nothing, and no folder was made for nothing.
+    assert!(!elsewhere.stderr.contains("token") && !place.path("elsewhere").exists());
 
     let same = place.run(&["serve", "--data", "data", "--listen", "127.0.0.1:0"], &[]);
     assert_eq!(same.code, Some(1));
@@ -267,6 +267,23 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let delivery = stored(&place).await.deliveries(application.id, message).await.unwrap().remove(0);
     assert!(matches!(delivery.state, State::Waiting { .. }), "{delivery:?}");
+}
+
+#[tokio::test]
+async fn a_signal_that_is_repeated_at_once_is_one_signal() {
+    let place = Place::new();
+    let receiver = Receiver::start(|_, _| Behaviour::Hang(Duration::from_secs(2))).await;
+    let (application, message) = send_one(&place, NewEndpoint::at(&receiver.url).retry(retries(&[]))).await;
+    let server = place.serve(&[], &[]);
+    receiver.wait_for(1).await;
+    server.signal("TERM");
+    until(async || server.stderr().contains("stopping")).await;
+    server.signal("TERM");
+    server.signal("INT");
+    let ended = tokio::task::spawn_blocking(|| server.ended()).await.unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let delivery = stored(&place).await.deliveries(application.id, message).await.unwrap().remove(0);
+    assert!(matches!(delivery.state, State::Delivered { .. }), "{delivery:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `ringback serve`: the server's life, from the settings to an orderly end.
 //!
 //! ```text
-//!   open the store ─▶ bind ─▶ token ─▶ declared ─▶ answer and deliver ─▶ a signal ─▶ API stops ─▶ deliveries end ─▶ close
-//!   (takes the folder)                             sidecar.json is there              └─── within the grace period ───┘
+//!   bind ─▶ open the store ─▶ token ─▶ declared ─▶ answer and deliver ─▶ a signal ─▶ API stops ─▶ deliveries end ─▶ close
+//!           (takes the folder)                     sidecar.json is there              └─── within the grace period ───┘
 //! ```
 //!
 //! Invariants: nothing is answered before what is declared is there; nobody outside this machine is answered unless a
@@ -16,12 +16,12 @@ mod private;
 mod signals;
 mod token;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use ringback::{Ringback, Secret};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::server::{self, Server};
@@ -82,12 +82,14 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(settings: &Settings) -> Result<Sidecar, Error> {
+        // First: a start that ends here has made no folder.
+        let socket = bind(settings)?;
         let opened = Ringback::open(settings.config.clone()).await;
         if let Err(ringback::Error::Invalid(invalid)) = &opened {
             return Err(settings.refused(invalid).into());
         }
         let ringback = opened.map_err(anyhow::Error::from)?;
-        match Sidecar::on(&ringback, settings).await {
+        match Sidecar::on(&ringback, socket, settings).await {
             Ok(sidecar) => Ok(sidecar),
             Err(error) => {
                 // The error is what the operator must see; the store is closed for the sake of the next start.
@@ -98,8 +100,7 @@ impl Sidecar {
     }
 
     /// Starts to serve with an open store.
-    async fn on(ringback: &Ringback, settings: &Settings) -> Result<Sidecar, Error> {
-        let listener = bind(settings).await?;
+    async fn on(ringback: &Ringback, socket: TcpSocket, settings: &Settings) -> Result<Sidecar, Error> {
         let operator_token = operator_token(settings)?;
         declare::apply(ringback, &settings.declared).await.context("what the settings declare cannot be applied")?;
         let options = server::Options {
@@ -108,6 +109,7 @@ impl Sidecar {
             profiles: settings.declared.profiles.clone(),
             max_connections: settings.max_connections,
         };
+        let listener = socket.listen(BACKLOG).map_err(|error| not_at(settings, &error))?;
         let server = Server::start(ringback.clone(), listener, options).context("cannot serve")?;
         let announcement = Announcement::write(&settings.config.path, server.address())
             .with_context(|| format!("cannot write to {}", settings.config.path.display()))?;
@@ -188,12 +190,25 @@ impl Sidecar {
 const BUSY: &str =
     "another program has it; stop that one, or set another address with --listen, RINGBACK_LISTEN or `listen`";
 
-async fn bind(settings: &Settings) -> Result<TcpListener, Error> {
+/// The most connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Takes the address. Until the socket listens, whoever connects is refused instead of kept waiting.
+fn bind(settings: &Settings) -> Result<TcpSocket, Error> {
     let address = settings.listen;
-    TcpListener::bind(address).await.map_err(|error| {
-        let what = if error.kind() == ErrorKind::AddrInUse { BUSY.to_owned() } else { error.to_string() };
-        anyhow!("cannot listen on {address}: {what}").into()
-    })
+    let bound = || -> io::Result<TcpSocket> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What connections of an earlier process left behind does not keep the address busy.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    bound().map_err(|error| not_at(settings, &error))
+}
+
+fn not_at(settings: &Settings, error: &io::Error) -> Error {
+    let what = if error.kind() == ErrorKind::AddrInUse { BUSY.to_owned() } else { error.to_string() };
+    anyhow!("cannot listen on {}: {what}", settings.listen).into()
 }
 
 fn operator_token(settings: &Settings) -> Result<Secret, Error> {
