@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::operations::{
     applications, attempts, deliveries, doctor, endpoints, event_types, headers, health, messages, missing, profiles,
-    replays, tokens,
+    replays, secrets, tokens,
 };
 use super::problem::Problem;
 use super::{Options, finish, openapi, rest, unasked};
@@ -70,6 +70,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        secrets::routes(),
         headers::routes(),
         messages::routes(),
         attempts::routes(),

@@ -12,4 +12,5 @@ pub(super) mod messages;
 pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
+pub(super) mod secrets;
 pub(super) mod tokens;
