@@ -171,7 +171,7 @@ async fn attempted_messages(
         limit,
         ..MessageQuery::default()
     };
-    let mut rows: Vec<(Arc<Message>, Option<DeliveryState>)> = Vec::new();
+    let mut rows = Vec::new();
     let mut done = false;
     // The cursors are of what was looked at, so that a page without a match still leads on.
     let (mut first, mut last) = (None, None);
@@ -188,21 +188,8 @@ async fn attempted_messages(
             last = Some(oldest.id);
             start = Start::After(oldest.id);
         }
-        let mut standing = Vec::with_capacity(messages.len());
-        for message in messages {
-            let deliveries = api.ringback.deliveries(found.application, message.id).await?;
-            let own = deliveries.iter().find(|delivery| delivery.id.lane.endpoint == found.endpoint.id);
-            let state = own.map(|delivery| delivery.state);
-            let as_asked = |state: DeliveryState| query.status.is_none_or(|status| number(state.kind()).0 == status);
-            if state.map_or(query.status.is_none(), as_asked) {
-                standing.push((message, state));
-            }
-        }
-        match backwards {
-            true => drop(rows.splice(0..0, standing)),
-            false => rows.extend(standing),
-        }
-        // Not more than a page's worth: the next look could only go over the limit.
+        rows = api.standing(&found, messages, query.status).await?;
+        // A page's worth was looked at: a further look could go over the limit.
         if done || query.status.is_none() || !rows.is_empty() {
             break;
         }
@@ -210,11 +197,11 @@ async fn attempted_messages(
     let with_content = query.with_content.unwrap_or(true);
     let expanded = query.expanded_statuses == Some(true) || query.status == Some(4);
     let shown = rows.iter().map(|(message, state)| {
-        let kind = state.map_or(StateKind::Canceled, |state| state.kind());
+        let kind = state.kind();
         let unknown = kind == StateKind::Canceled && !expanded;
         let (status, status_text) = number(if unknown { StateKind::Dead } else { kind });
         let message = MessageOut::of(message, with_content);
-        EndpointMessageOut { message, status, status_text, next_attempt: state.and_then(next_attempt) }
+        EndpointMessageOut { message, status, status_text, next_attempt: next_attempt(*state) }
     });
     Ok(Answer::ok(&ListResponse {
         data: shown.collect(),
@@ -222,6 +209,27 @@ async fn attempted_messages(
         prev_iterator: first.map(|id: MessageId| format!("-{id}")),
         done,
     }))
+}
+
+impl Api {
+    /// How the deliveries of these messages to the endpoint stand; only those that stand as asked for.
+    async fn standing(
+        &self,
+        found: &EndpointOf,
+        messages: Vec<Arc<Message>>,
+        status: Option<u8>,
+    ) -> Result<Vec<(Arc<Message>, DeliveryState)>, Problem> {
+        let mut standing = Vec::with_capacity(messages.len());
+        for message in messages {
+            let deliveries = self.ringback.deliveries(found.application, message.id).await?;
+            let own = deliveries.iter().find(|delivery| delivery.id.lane.endpoint == found.endpoint.id);
+            let as_asked = |state: &DeliveryState| status.is_none_or(|status| number(state.kind()).0 == status);
+            if let Some(state) = own.map(|delivery| delivery.state).filter(as_asked) {
+                standing.push((message, state));
+            }
+        }
+        Ok(standing)
+    }
 }
 
 /// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
