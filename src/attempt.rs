@@ -161,7 +161,9 @@ pub fn hint(outcome: Outcome) -> Option<&'static str> {
             Failure::Tls => "the TLS handshake failed: is the certificate valid for this host, and its chain complete?",
             Failure::Reset => "the receiver closed the connection before it answered",
             Failure::Protocol => "what answers at this port does not speak HTTP",
-            Failure::Blocked => "the URL names an address that must not be called; the operator can allow networks",
+            Failure::Blocked => {
+                "the URL names an address that must not be called; the operator can allow it (`--allow-network`)"
+            }
             Failure::BlockedAddress => "the host's name leads to an address that must not be called",
             Failure::Unsendable => {
                 "no request can be made: the endpoint's secret, headers or body mode do not fit the message"
