@@ -10,7 +10,6 @@ use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 
 /// Where the keys come from that endpoints' signing keys and header values are sealed under in the store.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub enum KeySource {
     /// The file `secrets.key` in [`Config::path`]. It is made by the first open, never where something is sealed already.
     #[default]
