@@ -17,7 +17,7 @@ use crate::invalid::Invalid;
 use crate::profile::Profile;
 
 /// An endpoint with what an attempt needs, worked out once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Destination {
     pub(crate) endpoint: Endpoint,
     /// The profile with the endpoint's overrides.
@@ -165,6 +165,17 @@ impl Directory {
         if let Some(uid) = uid {
             by_uid.insert(uid, id);
         }
+    }
+
+    /// Notes that the record of an endpoint was written once more, with the same content: it was at `version` before.
+    pub(crate) fn rewritten(&self, lane: Lane, version: u64) {
+        let mut all = self.shown.write().expect(UNPOISONED);
+        let Some(tenant) = all.tenants.get(&lane.application) else { return };
+        let Some(shown) = tenant.endpoints.get(&lane.endpoint).filter(|shown| shown.version == version) else { return };
+        let mut endpoints = tenant.endpoints.clone();
+        endpoints.insert(lane.endpoint, Arc::new(Destination { version: version + 1, ..(**shown).clone() }));
+        let tenant = Arc::new(Tenant { endpoints, ..(**tenant).clone() });
+        all.tenants.insert(lane.application, tenant);
     }
 
     pub(crate) fn forget(&self, id: ApplicationId) {

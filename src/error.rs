@@ -41,6 +41,10 @@ pub enum Error {
     /// be there once it works again. It goes on by itself when it can write.
     #[error(transparent)]
     Storage(store::Error),
+    /// The keys that secrets are sealed under are not there, are others, or cannot be read: the text says which and
+    /// where. Put them back. Nothing was changed.
+    #[error("{0}")]
+    Keys(String),
     /// `shutdown` has been called.
     #[error("ringback has been shut down")]
     Closed,

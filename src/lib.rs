@@ -17,8 +17,10 @@ mod body;
 mod endpoint;
 mod event_type;
 mod example;
+mod header;
 mod id;
 mod invalid;
+mod keyring;
 pub mod levers;
 pub mod levrage;
 mod message;
@@ -44,6 +46,7 @@ pub mod transport;
 // adapters (the stores stand under the port)
 pub mod egress;
 pub mod http;
+mod key_file;
 mod random;
 
 // engine
@@ -64,14 +67,19 @@ pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{
     CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, next,
 };
-pub use endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use endpoint::{Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
-pub use front::{Config, IssuedToken, JobStatus, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token};
+pub use front::{
+    Config, IssuedToken, JobStatus, KeySource, KeyUse, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token,
+};
+pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
 pub use invalid::Invalid;
+pub use key_file::KeyFile;
+pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
 pub use profile::Profile;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};

@@ -54,7 +54,16 @@ impl Default for IdSource {
 
 /// 32 bytes of the operating system's randomness, for a secret.
 pub(crate) fn secret_bytes() -> [u8; 32] {
-    let mut bytes = [0; 32];
+    system_bytes()
+}
+
+/// A nonce to seal a secret with. 24 random bytes do not repeat, however many secrets a key seals.
+pub(crate) fn nonce() -> [u8; 24] {
+    system_bytes()
+}
+
+fn system_bytes<const COUNT: usize>() -> [u8; COUNT] {
+    let mut bytes = [0; COUNT];
     SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
     bytes
 }

@@ -16,8 +16,10 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "endpoint",
             "event_type",
             "example",
+            "header",
             "id",
             "invalid",
+            "keyring",
             "levers",
             "levrage",
             "message",
@@ -32,19 +34,20 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ),
     ("decisions", &["attempt", "delivery", "fanout", "health", "testing"]),
     ("ports", &["clock", "store", "transport"]),
-    ("adapters", &["egress", "http", "random"]),
+    ("adapters", &["egress", "http", "key_file", "random"]),
     ("engine", &["directory", "dispatcher", "plan"]),
     ("front", &["error", "front"]),
     ("root", &["lib"]),
 ];
 
 /// Crates that are named in one place alone.
-const ONE_PLACE: [(&str, &[&str]); 9] = [
+const ONE_PLACE: [(&str, &[&str]); 10] = [
     ("sled::", &["store/sled"]),
     ("reqwest::", &["cli/client.rs"]),
     ("hickory_resolver::", &["egress"]),
     ("tokio_rustls::", &["egress"]),
     ("backoff::", &["retry.rs"]),
+    ("chacha20poly1305::", &["keyring.rs"]),
     ("clap::", &["cli", "main.rs", "demo"]),
     ("axum::", &["server", "cli/listen"]),
     ("utoipa::", &["server"]),

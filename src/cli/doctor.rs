@@ -27,6 +27,8 @@ struct Report {
     #[serde(default)]
     store: Store,
     #[serde(default)]
+    keys: Keys,
+    #[serde(default)]
     applications: Vec<Counts>,
     #[serde(default)]
     problems: Vec<String>,
@@ -40,6 +42,25 @@ struct Store {
     leased: u64,
     disk_bytes: u64,
     damaged: u64,
+}
+
+/// How the secrets of endpoints are sealed, as the server says it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Keys {
+    /// The key that seals.
+    pub(super) active: Option<u32>,
+    /// How many endpoints are still to be sealed anew.
+    pub(super) left: u64,
+    /// What is sealed under which key.
+    pub(super) sealed: Vec<Sealed>,
+}
+
+/// How many endpoints have secrets under a key; 0 is none.
+#[derive(Deserialize)]
+pub(super) struct Sealed {
+    pub(super) key: u32,
+    pub(super) endpoints: u64,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +89,7 @@ pub(super) async fn run(session: &Session) -> Result<Exit, Problem> {
     }
     out.field("version", &report.version)?;
     show_store(out, &report.store)?;
+    show_keys(out, &report.keys)?;
     show_counts(out, &report.applications)?;
     for problem in &report.problems {
         out.line(&out.paint(Style::Bad, &format!("problem: {}", super::escape::shown(problem))))?;
@@ -102,6 +124,18 @@ fn show_store(out: &Out, store: &Store) -> Result<(), Problem> {
     out.field("damaged", &format!("{damaged} {}", plural(*damaged, "record", "records")))
 }
 
+fn show_keys(out: &Out, keys: &Keys) -> Result<(), Problem> {
+    let sealed = match (keys.active, keys.left) {
+        // A server of before says nothing of keys.
+        (None, _) => return Ok(()),
+        (Some(key), 0) => format!("sealed under key {key}"),
+        (Some(key), left) => {
+            format!("sealed under key {key}; {left} {} still to be", plural(left, "endpoint is", "endpoints are"))
+        }
+    };
+    out.field("secrets", &sealed)
+}
+
 fn show_counts(out: &Out, applications: &[Counts]) -> Result<(), Problem> {
     let head = ["application", "uid", "messages", "waiting", "on their way", "delivered", "dead", "canceled"];
     let mut table = Table::new(&head);
@@ -125,7 +159,7 @@ fn advice(counts: &Counts) -> String {
     format!("{dead} dead {letters}: ringback log {app} --status failed; ringback replay {app}")
 }
 
-fn plural(count: u64, one: &'static str, many: &'static str) -> &'static str {
+pub(super) fn plural(count: u64, one: &'static str, many: &'static str) -> &'static str {
     if count == 1 { one } else { many }
 }
 

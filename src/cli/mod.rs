@@ -16,6 +16,7 @@ mod event_type;
 mod exit;
 mod interrupt;
 mod json_text;
+mod key;
 mod listen;
 mod log;
 mod messages;
@@ -81,6 +82,7 @@ enum Command {
     Cancel(show::Cancel),
     Replay(replay::Options),
     Doctor(doctor::Options),
+    Key(key::Options),
     Listen(listen::Options),
     Sign(sign::Sign),
     Verify(sign::Verify),
@@ -152,6 +154,7 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
             options.at.clone().with(async |session| replay::run(session, options).await).await?
         }
         Command::Doctor(options) => options.at.with(async |session| doctor::run(session).await).await?,
+        Command::Key(options) => key::run(options).await?,
         Command::Listen(options) => listen::run(options).await?,
         Command::Sign(options) => sign::sign(options).await?,
         Command::Verify(options) => sign::verify(options).await?,

@@ -86,6 +86,25 @@ impl Target {
         closed.map(|()| exit)
     }
 
+    /// The same for what has to do with the files of a folder, which a server elsewhere has no part in; and the settings
+    /// of a server on it.
+    pub(super) fn on_this_machine(mut self) -> Result<(Target, Settings), Problem> {
+        if self.server.is_some() {
+            return Err(Problem::usage(
+                "this is about the files of a folder on this machine: give --data FOLDER, and no --server",
+            ));
+        }
+        let settings = self.settings()?;
+        // So that the environment names no server.
+        self.data = Some(settings.config.path.clone());
+        Ok((self, settings))
+    }
+
+    /// Where the command's words go.
+    pub(super) fn out(&self) -> Out {
+        Out::new(self.json)
+    }
+
     async fn open(self) -> Result<(Session, Option<Offline>), Problem> {
         let out = Out::new(self.json);
         let server = match (&self.server, self.data.is_some() || self.config.is_some()) {

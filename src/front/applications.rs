@@ -9,10 +9,10 @@ use crate::delivery::{CancelReason, Lane};
 use crate::directory::{Destination, Tenant};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
-use crate::store::{MAX_PAGE, Put, Record, RecordKind};
+use crate::store::{Put, Record, RecordKind};
 use crate::time::Timestamp;
 
-use super::{Ringback, records};
+use super::{Ringback, records, sealing};
 
 impl Ringback {
     /// Makes an application.
@@ -216,7 +216,7 @@ impl Ringback {
         let mut endpoints = BTreeMap::new();
         for record in self.all_records(RecordKind::Endpoint, Some(id)).await? {
             let Ok(endpoint_id) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
-            let endpoint = records::endpoint_from(id, endpoint_id, &record.value);
+            let endpoint = records::endpoint_from(id, endpoint_id, &record.value, &self.inner.seals);
             match endpoint.map(|endpoint| Destination::new(endpoint, record.version)) {
                 Some(Ok(destination)) => drop(endpoints.insert(endpoint_id, Arc::new(destination))),
                 Some(Err(problem)) => tracing::error!(endpoint = %endpoint_id, %problem, "an endpoint cannot be used"),
@@ -234,16 +234,7 @@ impl Ringback {
     }
 
     pub(super) async fn all_records(&self, kind: RecordKind, of: Option<ApplicationId>) -> Result<Vec<Record>, Error> {
-        let mut all: Vec<Record> = Vec::new();
-        loop {
-            let after = all.last().map(|record| record.key.key.clone());
-            let page = self.inner.store.list(kind, of, after, MAX_PAGE).await?;
-            let last = page.len() < MAX_PAGE;
-            all.extend(page);
-            if last {
-                return Ok(all);
-            }
-        }
+        sealing::all_records(&*self.inner.store, kind, of).await
     }
 }
 
@@ -251,6 +242,7 @@ impl Ringback {
 mod tests {
     use super::*;
     use crate::front::fixture::Fixture;
+    use crate::store::MAX_PAGE;
 
     #[tokio::test]
     async fn more_applications_than_a_page_holds_are_found_at_open() {

@@ -1,4 +1,4 @@
-//! Chores beside delivering: sweeping up after closed endpoints, replay jobs, retention. One loop, no tasks.
+//! Chores beside delivering: sweeping up after closed endpoints, replay jobs, sealing anew, retention. One loop, no tasks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +38,7 @@ impl Ringback {
                 }
                 self.sweep().await?;
                 self.advance_jobs(&mut agenda).await?;
+                self.turn_over().await?;
                 self.prune_if_due(&mut agenda).await
             };
             let next = tokio::select! {

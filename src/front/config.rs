@@ -7,7 +7,20 @@ use std::net::SocketAddr;
 
 use crate::egress::{Policy, Proxy};
 use crate::invalid::Invalid;
+use crate::keyring::Keyring;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
+
+/// Where the keys come from that endpoints' signing keys and header values are sealed under in the store.
+#[derive(Debug, Clone, Default)]
+pub enum KeySource {
+    /// The file `secrets.key` in [`Config::path`]. It is made by the first open, never where something is sealed already.
+    #[default]
+    Folder,
+    /// The file at this path, in the form of [`KeyFile`](crate::KeyFile). It is never made by an open.
+    File(PathBuf),
+    /// These.
+    Given(Keyring),
+}
 
 /// The settings of a [`Ringback`](crate::Ringback). Every limit that it keeps is named here.
 #[derive(Debug, Clone)]
@@ -15,6 +28,8 @@ use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 pub struct Config {
     /// The store's folder. It is made if it is not there. Default: `ringback-data`.
     pub path: PathBuf,
+    /// Where the keys come from that secrets are sealed under. Default: the file `secrets.key` in `path`.
+    pub keys: KeySource,
     /// Which addresses may be called beyond public ones by https. Default: none.
     pub egress: Policy,
     /// Certificates of authorities to trust beside Mozilla's, for receivers inside the operator's network: PEM,
@@ -69,6 +84,7 @@ impl Default for Config {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         Config {
             path: "ringback-data".into(),
+            keys: KeySource::default(),
             egress: Policy::default(),
             extra_roots: Vec::new(),
             nameservers: Vec::new(),

@@ -55,7 +55,7 @@ impl Ringback {
             )));
         }
         let uid = endpoint.settings.uid.clone();
-        self.store_endpoint(endpoint, 0, None, uid).await
+        self.store_endpoint(endpoint, None, None, uid).await
     }
 
     /// An endpoint by its id. One that was deleted is not found.
@@ -120,7 +120,7 @@ impl Ringback {
         };
         let changed = Endpoint { settings, keys, status, updated_at, ..old.endpoint.clone() };
         let (remove, add) = if uids.0 == uids.1 { (None, None) } else { uids };
-        self.store_endpoint(changed, old.version, remove, add).await
+        self.store_endpoint(changed, Some(&old), remove, add).await
     }
 
     /// Lets an endpoint take messages again. What was canceled while it was disabled can be replayed.
@@ -157,7 +157,7 @@ impl Ringback {
             updated_at: now,
             ..old.endpoint.clone()
         };
-        self.store_endpoint(deleted, old.version, old.endpoint.settings.uid.clone(), None).await.map(|_| ())
+        self.store_endpoint(deleted, Some(&old), old.endpoint.settings.uid.clone(), None).await.map(|_| ())
     }
 
     async fn set_disabled(
@@ -170,7 +170,7 @@ impl Ringback {
         let updated_at = self.later_than(old.endpoint.updated_at);
         let status = old.endpoint.status.disabled(disabled, updated_at);
         let changed = Endpoint { status, updated_at, ..old.endpoint.clone() };
-        self.store_endpoint(changed, old.version, None, None).await
+        self.store_endpoint(changed, Some(&old), None, None).await
     }
 
     /// Reveals an endpoint's newest secret; `None` if it has none.
@@ -215,7 +215,7 @@ impl Ringback {
         }
         let updated_at = self.later_than(old.endpoint.updated_at);
         let changed = Endpoint { keys, updated_at, ..old.endpoint.clone() };
-        self.store_endpoint(changed, old.version, None, None).await?;
+        self.store_endpoint(changed, Some(&old), None, None).await?;
         Ok(secret)
     }
 
@@ -225,15 +225,16 @@ impl Ringback {
     }
 
     /// Writes an endpoint, and moves its application's endpoint list in the same write, so that no send that
-    /// was routed over the old list is accepted after it.
+    /// was routed over the old list is accepted after it. `old` is what was read before; `None` if it is made.
     async fn store_endpoint(
         &self,
         endpoint: Endpoint,
-        version: u64,
+        old: Option<&Destination>,
         remove_uid: Option<String>,
         add_uid: Option<String>,
     ) -> Result<Endpoint, Error> {
         let application = endpoint.application;
+        let mut version = old.map_or(0, |old| old.version);
         for _ in 0..TRIES {
             let tenant = self.tenant(application)?;
             let mut batch = vec![
@@ -241,7 +242,7 @@ impl Ringback {
                     key: records::endpoint_key(application, endpoint.id),
                     expected: version,
                     active: endpoint.is_enabled(),
-                    value: Some(records::endpoint_to(&endpoint)),
+                    value: Some(records::endpoint_to(&endpoint, &self.inner.seals)),
                 },
                 Put {
                     key: records::endpoint_list_key(application),
@@ -269,8 +270,11 @@ impl Ringback {
             }
             // Either the list moved, which is tried again, or the endpoint itself did, which is the caller's to see.
             self.read_tenant(tenant.application.clone(), tenant.version).await?;
-            let now_at = self.tenant(application)?.endpoints.get(&endpoint.id).map_or(0, |found| found.version);
-            if now_at != version {
+            let tenant = self.tenant(application)?;
+            let found = tenant.endpoints.get(&endpoint.id);
+            version = found.map_or(0, |found| found.version);
+            // A record that was only sealed anew has another version and says the same.
+            if found.map(|found| found.endpoint.updated_at) != old.map(|old| old.endpoint.updated_at) {
                 return Err(Error::Conflict("the endpoint was changed at the same time; try again"));
             }
         }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::egress::Policy;
+use crate::error::Error;
 use crate::http::HttpTransport;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::time::Timestamp;
 
-use super::{Config, Ringback};
+use super::{Config, KeySource, Ringback};
 
 /// A clock that stands until it is moved.
 pub(super) struct StandingClock(AtomicU64);
@@ -46,8 +47,14 @@ impl Fixture {
 
     /// Opens a sender on what is stored, as a restart does.
     pub(super) async fn open(&self) -> Ringback {
+        self.open_with(KeySource::default()).await.unwrap()
+    }
+
+    /// The same with keys to seal under.
+    pub(super) async fn open_with(&self, keys: KeySource) -> Result<Ringback, Error> {
         let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&self.clock);
         let transport = HttpTransport::new(Policy::default(), b"", Arc::clone(&clock)).unwrap();
-        Ringback::from_parts(Config::default(), Arc::clone(&self.store), Arc::new(transport), clock).await.unwrap()
+        let config = Config { keys, ..Config::default() };
+        Ringback::from_parts(config, Arc::clone(&self.store), Arc::new(transport), clock).await
     }
 }

@@ -14,6 +14,7 @@ mod parts;
 mod receipts;
 mod records;
 mod replay;
+mod sealing;
 mod send;
 mod tokens;
 
@@ -36,11 +37,13 @@ use crate::transport::Transport;
 
 use event_types::EventTypes;
 use receipts::Receipts;
+use sealing::Seals;
 use tokens::Tokens;
 
-pub use config::Config;
+pub use config::{Config, KeySource};
 pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, ReplayFilter, ReplayJob};
+pub use sealing::KeyUse;
 pub use send::Sent;
 pub use tokens::{IssuedToken, Token};
 
@@ -70,6 +73,7 @@ struct Inner {
     shutdown: Notify,
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
+    seals: Seals,
     event_types: EventTypes,
     tokens: Tokens,
     receipts: Receipts,
@@ -82,15 +86,17 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a setting out of its range; [`Error::Storage`] if the folder is in use by another
-    /// process (which it names), was written by a newer version, or cannot be read or written.
+    /// process (which it names), was written by a newer version, or cannot be read or written; [`Error::Keys`] if the keys
+    /// that secrets are sealed under are not there, are others, or cannot be read.
     #[cfg(feature = "sled")]
     pub async fn open(config: Config) -> Result<Ringback, Error> {
         use crate::clock::SystemClock;
-        use crate::http::HttpTransport;
         use crate::store::sled::{SledConfig, SledStore};
 
         config.validate()?;
         log_openings(&config.egress);
+        // What holds no keys is refused before the store is touched. What counts is read under the folder's lock.
+        Seals::check_file(&config)?;
         let store = SledStore::open(SledConfig {
             path: config.path.clone(),
             max_open_bytes: config.max_open_bytes,
@@ -100,18 +106,28 @@ impl Ringback {
             max_cached_bytes: config.max_cached_bytes,
         })
         .await?;
+        let store = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
         let gate = Gate::from(config.egress.clone());
-        let transport = HttpTransport::new(gate.clone(), &config.extra_roots, Arc::clone(&clock))?
-            .nameservers(config.nameservers.clone());
-        let transport = match config.proxy.clone() {
-            Some(proxy) => transport.proxy(proxy),
-            None => transport,
+        let of_folder = Arc::clone(&store);
+        let opened = async {
+            let transport = transport(&config, gate.clone(), Arc::clone(&clock))?;
+            let seals = Seals::of_folder(&config, &*of_folder).await?;
+            Ringback::build(gate, config, of_folder, Arc::new(transport), clock, seals).await
         };
-        Ringback::behind(gate, config, Arc::new(store), Arc::new(transport), clock).await
+        let opened = opened.await;
+        if opened.is_err() {
+            // The error is what the caller must see; the folder is let go of for the sake of the next open.
+            let _ = store.close().await;
+        }
+        opened
     }
 
     /// Builds a sender from parts of the caller's own: another store, a scripted transport, a clock for tests.
+    ///
+    /// It makes no file. Secrets are sealed if `Config::keys` gives the keys or names their file; with its default they
+    /// are stored as they are, since there is no folder for a file of keys. The memory store needs no more; a store that
+    /// outlives the process should be given keys.
     ///
     /// # Errors
     /// As [`open`](Ringback::open), as far as they apply.
@@ -121,17 +137,19 @@ impl Ringback {
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Ringback, Error> {
-        Ringback::behind(Gate::from(config.egress.clone()), config, store, transport, clock).await
+        config.validate()?;
+        let seals = Seals::given(&config)?;
+        Ringback::build(Gate::from(config.egress.clone()), config, store, transport, clock, seals).await
     }
 
-    async fn behind(
+    async fn build(
         gate: Gate,
         config: Config,
         store: Arc<dyn Store>,
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
+        seals: Seals,
     ) -> Result<Ringback, Error> {
-        config.validate()?;
         let ringback = Ringback {
             inner: Arc::new(Inner {
                 gate,
@@ -148,11 +166,13 @@ impl Ringback {
                 shutdown_chores: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
+                seals,
                 event_types: EventTypes::default(),
                 tokens: Tokens::default(),
                 receipts: Receipts::default(),
             }),
         };
+        ringback.check_seals().await?;
         ringback.read_directory().await?;
         ringback.read_event_types().await?;
         ringback.read_tokens().await?;
@@ -251,6 +271,17 @@ impl Ringback {
             settled: inner.settled.clone(),
         }
     }
+}
+
+/// The transport that the settings ask for.
+#[cfg(feature = "sled")]
+fn transport(config: &Config, gate: Gate, clock: Arc<dyn Clock>) -> Result<crate::http::HttpTransport, Error> {
+    let transport = crate::http::HttpTransport::new(gate, &config.extra_roots, clock)?;
+    let transport = transport.nameservers(config.nameservers.clone());
+    Ok(match config.proxy.clone() {
+        Some(proxy) => transport.proxy(proxy),
+        None => transport,
+    })
 }
 
 /// What is open beyond the internet stands in the log.

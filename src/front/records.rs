@@ -1,7 +1,7 @@
 //! The stored forms of applications, endpoints, event types, tokens, receipts and replay jobs: JSON, apart from the forms in memory.
 //!
-//! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text);
-//! key id 0 is plain, so that encryption can come without a migration.
+//! To change one: add a field with a default, or raise `v` and read both. Secrets stand as (key id, text), sealed under
+//! that key (see `sealing.rs`); key id 0 is plain, as all were before there were keys.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::application::Application;
-use crate::endpoint::{CustomHeader, Endpoint, EndpointSettings, EndpointStatus, SigningKey};
+use crate::delivery::Lane;
+use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus, SigningKey};
 use crate::event_type::EventType;
+use crate::header::CustomHeader;
 use crate::id::{ApplicationId, EndpointId, JobId, TokenId};
-use crate::secret::Secret;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
 
+use super::sealing::{OwnedRole, Role, Seals, StoredSecret};
 use super::tokens::Token;
 
 pub(super) const VERSION: u32 = 1;
@@ -34,28 +36,14 @@ struct StoredApplication {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredSecret {
-    key: u32,
-    text: String,
-}
-
-impl StoredSecret {
-    fn of(secret: &Secret) -> Self {
-        StoredSecret { key: 0, text: secret.expose().to_owned() }
-    }
-
-    /// `None` for a secret under a key that this version does not have.
-    fn open(self) -> Option<Secret> {
-        (self.key == 0).then(|| Secret::new(self.text))
-    }
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredEndpoint {
     v: u32,
     /// Without the headers: their values are secrets, which the settings' own form redacts.
     settings: EndpointSettings,
     headers: Vec<(String, StoredSecret)>,
+    /// The names of the headers whose values may be shown. Before there was this list, none might.
+    #[serde(default)]
+    shown: Vec<String>,
     keys: Vec<(StoredSecret, Option<Timestamp>)>,
     status: EndpointStatus,
     created_at: Timestamp,
@@ -138,37 +126,72 @@ pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Applic
     Some(Application { id, uid, name, metadata, throttle_rate, created_at, updated_at })
 }
 
-pub(super) fn endpoint_to(endpoint: &Endpoint) -> Bytes {
-    let header = |header: &CustomHeader| (header.name.clone(), StoredSecret::of(&header.value));
+pub(super) fn endpoint_to(endpoint: &Endpoint, seals: &Seals) -> Bytes {
+    let lane = Lane { application: endpoint.application, endpoint: endpoint.id };
+    let headers = &endpoint.settings.headers;
+    let header =
+        |header: &CustomHeader| (header.name.clone(), seals.seal(lane, Role::Header(&header.name), &header.value));
+    let key = |key: &SigningKey| (seals.seal(lane, Role::SigningKey, &key.secret), key.expires_at);
     encode(&StoredEndpoint {
         v: VERSION,
         settings: EndpointSettings { headers: Vec::new(), ..endpoint.settings.clone() },
-        headers: endpoint.settings.headers.iter().map(header).collect(),
-        keys: endpoint.keys.iter().map(|key| (StoredSecret::of(&key.secret), key.expires_at)).collect(),
+        headers: headers.iter().map(header).collect(),
+        shown: headers.iter().filter(|header| !header.is_sensitive()).map(|header| header.name.clone()).collect(),
+        keys: endpoint.keys.iter().map(key).collect(),
         status: endpoint.status.clone(),
         created_at: endpoint.created_at,
         updated_at: endpoint.updated_at,
     })
 }
 
-pub(super) fn endpoint_from(application: ApplicationId, id: EndpointId, value: &[u8]) -> Option<Endpoint> {
-    let stored: StoredEndpoint = serde_json::from_slice(value).ok()?;
-    let header = |(name, value): (String, StoredSecret)| Some(CustomHeader { name, value: value.open()? });
+pub(super) fn endpoint_from(
+    application: ApplicationId,
+    id: EndpointId,
+    value: &[u8],
+    seals: &Seals,
+) -> Option<Endpoint> {
+    let lane = Lane { application, endpoint: id };
+    let StoredEndpoint { settings, headers, shown, keys, status, created_at, updated_at, .. } =
+        serde_json::from_slice(value).ok()?;
+    let header = |(name, value): (String, StoredSecret)| {
+        let value = seals.open(lane, Role::Header(&name), &value).ok()?;
+        Some(if shown.contains(&name) { CustomHeader::plain(name, value) } else { CustomHeader::new(name, value) })
+    };
     let key = |(secret, expires_at): (StoredSecret, Option<Timestamp>)| {
-        Some(SigningKey { secret: secret.open()?, expires_at })
+        Some(SigningKey { secret: seals.open(lane, Role::SigningKey, &secret).ok()?, expires_at })
     };
     Some(Endpoint {
         id,
         application,
-        settings: EndpointSettings {
-            headers: stored.headers.into_iter().map(header).collect::<Option<_>>()?,
-            ..stored.settings
-        },
-        keys: stored.keys.into_iter().map(key).collect::<Option<_>>()?,
-        status: stored.status,
-        created_at: stored.created_at,
-        updated_at: stored.updated_at,
+        settings: EndpointSettings { headers: headers.into_iter().map(header).collect::<Option<_>>()?, ..settings },
+        keys: keys.into_iter().map(key).collect::<Option<_>>()?,
+        status,
+        created_at,
+        updated_at,
     })
+}
+
+/// The secrets in an endpoint's record; none of one that cannot be read.
+pub(super) fn sealed_secrets(value: &[u8]) -> Vec<(OwnedRole, StoredSecret)> {
+    let Ok(StoredEndpoint { headers, keys, .. }) = serde_json::from_slice(value) else { return Vec::new() };
+    let headers = headers.into_iter().map(|(name, value)| (OwnedRole::Header(name), value));
+    headers.chain(keys.into_iter().map(|(secret, _)| (OwnedRole::SigningKey, secret))).collect()
+}
+
+/// An endpoint's record with all secrets under the active key; `None` if there is nothing to do, or it does not open.
+pub(super) fn sealed_anew(lane: Lane, value: &[u8], seals: &Seals) -> Option<Bytes> {
+    let mut stored: StoredEndpoint = serde_json::from_slice(value).ok()?;
+    let mut changed = false;
+    let mut anew = |role: Role<'_>, secret: &mut StoredSecret| {
+        if seals.is_stale(secret.key) {
+            *secret = seals.seal(lane, role, &seals.open(lane, role, secret).ok()?);
+            changed = true;
+        }
+        Some(())
+    };
+    stored.headers.iter_mut().try_for_each(|(name, value)| anew(Role::Header(name), value))?;
+    stored.keys.iter_mut().try_for_each(|(secret, _)| anew(Role::SigningKey, secret))?;
+    changed.then(|| encode(&stored))
 }
 
 pub(super) fn event_type_to(event_type: &EventType, schemas_bytes: usize) -> Bytes {

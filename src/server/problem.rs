@@ -131,8 +131,8 @@ impl From<Error> for Problem {
             }
             Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, text),
             Error::Storage(_) | Error::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
-            // A variant of a later version: ours to mend, and never the caller's fault.
-            error => {
+            // A store is not opened by a request; or a variant of a later version. Ours to mend, and never the caller's fault.
+            error @ (Error::Keys(_) | _) => {
                 tracing::error!(%error, "an error that the API does not know");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "see the server's log")
             }

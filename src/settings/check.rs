@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use ringback::Secret;
 use ringback::egress::{Network, Policy, Proxy};
+use ringback::{Invalid, KeySource, Secret};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
@@ -64,6 +64,7 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.extra_roots = extra_roots(in_force)?;
     config.nameservers = nameservers(in_force)?;
     config.proxy = proxy(in_force)?;
+    config.keys = keys(in_force)?;
     config.max_payload = size(number(Key::MaxPayload)?);
     config.max_endpoints = size(number(Key::MaxEndpoints)?);
     config.max_in_flight = size(number(Key::MaxInFlight)?);
@@ -139,6 +140,19 @@ fn token(in_force: &InForce) -> Result<Option<Secret>, Error> {
     match token_problem(&token) {
         Some(problem) => Err(in_force.error(key, problem)),
         None => Ok(Some(token)),
+    }
+}
+
+/// Where the keys come from that stored secrets are sealed under. A file is read when the store is opened.
+fn keys(in_force: &InForce) -> Result<KeySource, Error> {
+    match (&in_force.get(Key::SealingKeys).value, in_force.text(Key::SealingKeyFile)) {
+        (Value::Secret(text), _) => {
+            let keys = text.expose().parse();
+            let wrong = |invalid: Invalid| in_force.error(Key::SealingKeys, invalid.problem());
+            keys.map(KeySource::Given).map_err(wrong)
+        }
+        (_, Some(path)) => Ok(KeySource::File(path.into())),
+        (_, None) => Ok(KeySource::Folder),
     }
 }
 

@@ -191,7 +191,7 @@ impl Reader<'_> {
                 None => Err(r#"must be a text, { env = "VARIABLE" } or { file = "path" }"#.to_owned()),
             };
             let value = found.map_err(|problem| whole.error(&format!("headers.{name}"), problem))?;
-            headers.push(CustomHeader { name, value });
+            headers.push(CustomHeader::new(name, value));
         }
         Ok(headers)
     }

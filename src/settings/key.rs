@@ -7,6 +7,8 @@ pub(crate) enum Key {
     Listen,
     Token,
     TokenFile,
+    SealingKeys,
+    SealingKeyFile,
     PublicUrl,
     AllowNetwork,
     AllowMetadata,
@@ -67,11 +69,13 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 26] = [
+    pub(crate) const ALL: [Key; 28] = [
         Key::Data,
         Key::Listen,
         Key::Token,
         Key::TokenFile,
+        Key::SealingKeys,
+        Key::SealingKeyFile,
         Key::PublicUrl,
         Key::AllowNetwork,
         Key::AllowMetadata,
@@ -115,6 +119,20 @@ impl Key {
                 "FILE",
                 None,
                 "A file that holds the operator's token, if RINGBACK_TOKEN does not",
+            ),
+            Key::SealingKeys => entry(
+                "key",
+                Secret,
+                "ID:KEY",
+                None,
+                "The keys that stored secrets are sealed under; without any, `secrets.key` in the data folder holds them",
+            ),
+            Key::SealingKeyFile => entry(
+                "key_file",
+                Text,
+                "FILE",
+                None,
+                "A file that holds the keys that stored secrets are sealed under, if RINGBACK_KEY does not",
             ),
             Key::PublicUrl => entry("public_url", Text, "URL", None, "Where clients reach the API from outside"),
             Key::AllowNetwork => entry(
@@ -293,7 +311,7 @@ mod tests {
 
     #[test]
     fn no_flag_takes_a_secret() {
-        assert_eq!(Key::Token.flag(), None);
+        assert_eq!((Key::Token.flag(), Key::SealingKeys.flag()), (None, None));
     }
 
     #[test]

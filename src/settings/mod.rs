@@ -147,21 +147,23 @@ impl InForce {
         Key::ALL.into_iter().map(default).collect::<Result<_, Error>>().map(InForce)
     }
 
-    /// Puts the settings of a source over those before it. A token and a file that holds it are one setting.
+    /// Puts the settings of a source over those before it. A secret and a file that holds it are one setting.
     fn give(&mut self, source: Vec<Given>) -> Result<(), Error> {
-        let token = |given: &&Given| matches!(given.key, Key::Token | Key::TokenFile);
-        let mut tokens = source.iter().filter(token);
-        if let (Some(_), Some(second)) = (tokens.next(), tokens.next()) {
-            return Err(Error::of(second.key, &second.origin, "the token is given twice; keep token or token_file"));
-        }
-        for given in source {
-            if token(&&given) {
-                for key in [Key::Token, Key::TokenFile] {
-                    self.0.insert(key, Given { key, value: Value::Absent, origin: Origin::Default });
+        for (pair, problem) in [
+            ([Key::Token, Key::TokenFile], "the token is given twice; keep token or token_file"),
+            ([Key::SealingKeys, Key::SealingKeyFile], "the keys are given twice; keep key or key_file"),
+        ] {
+            let mut given = source.iter().filter(|given| pair.contains(&given.key));
+            match (given.next(), given.next()) {
+                (Some(_), Some(second)) => return Err(Error::of(second.key, &second.origin, problem)),
+                (Some(_), None) => {
+                    let absent = |key| (key, Given { key, value: Value::Absent, origin: Origin::Default });
+                    self.0.extend(pair.map(absent));
                 }
+                (None, _) => {}
             }
-            self.0.insert(given.key, given);
         }
+        self.0.extend(source.into_iter().map(|given| (given.key, given)));
         Ok(())
     }
 

@@ -29,6 +29,7 @@ struct DoctorOut {
     ok: bool,
     version: &'static str,
     store: StoreOut,
+    keys: KeysOut,
     applications: Vec<CountsOut>,
     /// What an operator should look at.
     problems: Vec<String>,
@@ -50,6 +51,25 @@ struct StoreOut {
     /// Why it cannot write, if it cannot.
     failed: Option<String>,
     warnings: Vec<String>,
+}
+
+/// How endpoints' secrets are sealed in the store.
+#[derive(Serialize, ToSchema)]
+struct KeysOut {
+    /// The id of the key that seals; `null` if there is none.
+    active: Option<u32>,
+    /// How many endpoints' secrets are still to be sealed anew under it, because the keys were turned over.
+    left: u64,
+    sealed: Vec<SealedOut>,
+}
+
+/// What is sealed under one key.
+#[derive(Serialize, ToSchema)]
+struct SealedOut {
+    /// The key's id; 0 for what is stored as it is.
+    key: u32,
+    /// How many endpoints have secrets under it.
+    endpoints: u64,
 }
 
 /// An application's deliveries, counted from their own rows; `routed` is counted from the messages.
@@ -121,7 +141,11 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
         warnings: health.warnings,
     };
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Json(DoctorOut { ok: problems.is_empty(), version, store, applications, problems }))
+    let uses = api.ringback.key_use().await?;
+    let left = uses.left();
+    let sealed = uses.endpoints.into_iter().map(|(key, endpoints)| SealedOut { key, endpoints }).collect();
+    let keys = KeysOut { active: uses.active, left, sealed };
+    Ok(Json(DoctorOut { ok: problems.is_empty(), version, store, keys, applications, problems }))
 }
 
 impl Api {

@@ -200,7 +200,7 @@ impl EndpointIn {
         let headers = match self.headers {
             Patch::Keep => old.headers,
             Patch::Reset => Vec::new(),
-            Patch::Set(map) => map.into_iter().map(|(name, value)| CustomHeader { name, value }).collect(),
+            Patch::Set(map) => map.into_iter().map(|(name, value)| CustomHeader::new(name, value)).collect(),
         };
         let settings = EndpointSettings {
             uid: self.uid.optional().over(old.uid),

@@ -64,7 +64,7 @@ async fn put(
     found: EndpointOf,
     Body { value, .. }: Body<EndpointHeadersIn>,
 ) -> Result<Answer, Problem> {
-    let headers = value.headers.into_iter().map(|(name, value)| CustomHeader { name, value }).collect();
+    let headers = value.headers.into_iter().map(|(name, value)| CustomHeader::new(name, value)).collect();
     api.set_headers(&found, |_| headers).await
 }
 
@@ -83,7 +83,7 @@ async fn patch(
             headers.keys().any(same) || delete_headers.iter().any(same)
         };
         kept.retain(|header| !touched(&header.name));
-        kept.extend(headers.into_iter().filter_map(|(name, value)| Some(CustomHeader { name, value: value? })));
+        kept.extend(headers.into_iter().filter_map(|(name, value)| Some(CustomHeader::new(name, value?))));
         kept
     })
     .await
