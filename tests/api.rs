@@ -6,6 +6,8 @@
 mod access;
 #[path = "api/bad_input.rs"]
 mod bad_input;
+#[path = "api/blocked.rs"]
+mod blocked;
 #[path = "api/connections.rs"]
 mod connections;
 #[path = "api/document.rs"]
