@@ -7,6 +7,9 @@ use crate::invalid::Invalid;
 use crate::profile::{BodyMode, Envelope, Profile};
 use crate::time::Timestamp;
 
+/// How deep a JSON payload nests at most: receivers' parsers have limits, and some have none and overflow their stack.
+const MAX_DEPTH: usize = 128;
+
 /// What one look at a payload's bytes showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -94,6 +97,46 @@ impl<'de> Visitor<'de> for ShapeOf<'_> {
     }
     fn visit_unit<E>(self) -> Result<Shape, E> {
         Ok(Shape::Value)
+    }
+}
+
+/// Checks that a payload, if it is JSON, is nested no deeper than 128 levels.
+pub(crate) fn check_depth(payload: &[u8], shape: &Shape) -> Result<(), Invalid> {
+    match shape.is_json() && nests_deeper_than(MAX_DEPTH, payload) {
+        true => Err(Invalid::new("payload", format!("is nested deeper than {MAX_DEPTH} levels"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether JSON has more objects and arrays within one another than this. One pass; `json` was parsed before.
+fn nests_deeper_than(most: usize, json: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Goes behind a string's end.
+fn skip_string<'b>(bytes: &mut impl Iterator<Item = &'b u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            // What is escaped ends nothing.
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
     }
 }
 
@@ -210,7 +253,53 @@ mod tests {
         let _ = Shape::of(deep.as_bytes(), &[]);
     }
 
+    #[test]
+    fn json_nests_up_to_128_levels() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let checked = |payload: &str| check_depth(payload.as_bytes(), &Shape::of(payload.as_bytes(), &[]));
+        assert_eq!(checked(&nested(128)), Ok(()));
+        assert_eq!(checked(&nested(129)).unwrap_err().field(), "payload");
+        assert!(checked(&nested(1_000_000)).is_err());
+        let objects = format!("{}1{}", r#"{"a":[0,"#.repeat(65), "]}".repeat(65));
+        assert!(checked(&objects).is_err());
+        assert_eq!(checked(&"[".repeat(200)), Ok(()), "what is no JSON has no levels");
+        assert_eq!(checked(&format!(r#"["{}\"{}\\"]"#, "[".repeat(200), "{".repeat(200))), Ok(()), "nor has a string");
+        assert_eq!(checked(&format!("[{}0]", "[[]],".repeat(500))), Ok(()), "nor do neighbours add up");
+    }
+
+    /// Objects and arrays within one another.
+    fn levels(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or_default(),
+            serde_json::Value::Object(members) => 1 + members.values().map(levels).max().unwrap_or_default(),
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => 0,
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let text = || "[\\[\\]{}\"\\\\a\\n\u{0}é]{0,12}";
+        let leaf = prop_oneof![any::<i64>().prop_map(Into::into), text().prop_map(serde_json::Value::from)];
+        leaf.prop_recursive(12, 64, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::vec((text(), inner), 0..4)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn the_levels_are_those_that_a_full_parse_finds(value in any_json(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let levels = levels(&value);
+            prop_assert!(!nests_deeper_than(levels, text.as_bytes()), "{} {}", levels, text);
+            prop_assert!(levels == 0 || nests_deeper_than(levels - 1, text.as_bytes()), "{} {}", levels, text);
+        }
+
         #[test]
         fn the_shape_agrees_with_a_full_parse(payload in "[\\[\\]{}:,\"a-c0-9. ]{0,24}") {
             let full = serde_json::from_str::<serde_json::Value>(&payload);

@@ -34,7 +34,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message whose payload is these bytes. They are what is signed and sent, unchanged.
+    /// A message whose payload is these bytes. They are what is signed and sent, unchanged. JSON is nested at most 128 levels deep.
     pub fn bytes(event_type: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
         NewMessage {
             event_type: event_type.into(),

@@ -6,8 +6,14 @@
 mod access;
 #[path = "api/bad_input.rs"]
 mod bad_input;
+#[path = "api/blocked.rs"]
+mod blocked;
+#[path = "api/connections.rs"]
+mod connections;
 #[path = "api/document.rs"]
 mod document;
+#[path = "api/door.rs"]
+mod door;
 #[path = "api/idempotency.rs"]
 mod idempotency;
 #[path = "api/log.rs"]

@@ -202,6 +202,7 @@ fn check_bodies(tenant: &Tenant, routing: &Routing, payload: &[u8]) -> Result<bo
     let watched: Vec<&str> =
         destinations.iter().flat_map(|destination| body::added_names(&destination.profile)).flatten().collect();
     let shape = Shape::of(payload, &watched);
+    body::check_depth(payload, &shape)?;
     destinations.iter().try_for_each(|destination| body::check(&destination.profile, &shape))?;
     Ok(shape.is_json())
 }

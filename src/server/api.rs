@@ -17,12 +17,14 @@ use tower_http::cors::{Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::Caller;
+use super::guesses::{Guesses, Refused};
 use super::operations::{
     applications, attempts, deliveries, doctor, endpoints, event_types, headers, health, messages, missing, profiles,
     replays, secrets, tokens,
 };
 use super::problem::Problem;
-use super::{Options, finish, openapi, rest, unasked};
+use super::source::Source;
+use super::{Options, door, finish, openapi, rest, unasked};
 
 /// What every handler shares.
 pub(super) struct Api {
@@ -30,22 +32,25 @@ pub(super) struct Api {
     pub(super) options: Options,
     address: SocketAddr,
     operator: [u8; 32],
+    guesses: Guesses,
     changes: Mutex<()>,
 }
 
 impl Api {
     pub(super) fn new(ringback: Ringback, address: SocketAddr, options: Options) -> Api {
         let operator = Sha256::digest(options.operator_token.expose()).into();
-        Api { ringback, options, address, operator, changes: Mutex::new(()) }
+        Api { ringback, options, address, operator, guesses: Guesses::new(), changes: Mutex::new(()) }
     }
 
     /// Whose token it is. Digests are compared, so that neither length nor content shows in the time it takes.
-    pub(super) fn caller(&self, token: &str) -> Option<Caller> {
+    pub(super) fn caller(&self, token: &str, source: Source) -> Result<Caller, Refused> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        if digest.ct_eq(&self.operator).into() {
-            return Some(Caller::Operator);
-        }
-        self.ringback.authenticate(token).map(Caller::Application)
+        self.guesses.admit(source, digest, || {
+            if digest.ct_eq(&self.operator).into() {
+                return Some(Caller::Operator);
+            }
+            self.ringback.authenticate(token).map(Caller::Application)
+        })
     }
 
     /// Changes of applications, endpoints and event types read, decide and write: one at a time.
@@ -114,5 +119,6 @@ pub(super) fn router(api: Arc<Api>, unfinished: finish::Unfinished) -> Router {
         .layer(middleware::from_fn_with_state(unfinished, finish::what_was_begun))
         .layer(middleware::from_fn(rest::is_read))
         .layer(cors)
+        .layer(middleware::from_fn(door::is_passed))
         .with_state(api)
 }

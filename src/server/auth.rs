@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use ringback::{ApplicationId, Endpoint, EndpointId, Error, MessageId};
 
 use super::api::Api;
+use super::guesses::Refused;
 use super::problem::Problem;
+use super::source::Source;
 
 /// Whose token a request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +61,13 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-pub(super) fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
-    api.caller(token(headers)?).ok_or_else(Problem::unauthenticated)
+/// Who presents the token of a request. Once a request: a wrong token counts against its source.
+pub(super) fn authenticate(api: &Api, headers: &HeaderMap, extensions: &Extensions) -> Result<Caller, Problem> {
+    let source = *extensions.get::<Source>().expect("the listener says where each request comes from");
+    api.caller(token(headers)?, source).map_err(|refused| match refused {
+        Refused::Unknown => Problem::unauthenticated(),
+        Refused::TooMany => Problem::too_many_guesses(),
+    })
 }
 
 async fn path_parameter(parts: &mut Parts, api: &Arc<Api>, name: &str) -> Result<String, Problem> {
@@ -73,7 +80,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Caller, Problem> {
-        authenticate(api, &parts.headers)
+        authenticate(api, &parts.headers, &parts.extensions)
     }
 }
 
@@ -81,7 +88,7 @@ impl FromRequestParts<Arc<Api>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Operator, Problem> {
-        match authenticate(api, &parts.headers)? {
+        match authenticate(api, &parts.headers, &parts.extensions)? {
             Caller::Operator => Ok(Operator),
             Caller::Application(_) => Err(Problem::forbidden()),
         }
@@ -89,7 +96,7 @@ impl FromRequestParts<Arc<Api>> for Operator {
 }
 
 async fn tenant(parts: &mut Parts, api: &Arc<Api>) -> Result<(Caller, ApplicationId), Problem> {
-    let caller = authenticate(api, &parts.headers)?;
+    let caller = authenticate(api, &parts.headers, &parts.extensions)?;
     let named = path_parameter(parts, api, "app_id").await?;
     let found = api.application_id(&named);
     match caller {
@@ -123,7 +130,7 @@ impl FromRequestParts<Arc<Api>> for Named {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Named, Problem> {
         let named = path_parameter(parts, api, "app_id").await?;
-        match authenticate(api, &parts.headers)? {
+        match authenticate(api, &parts.headers, &parts.extensions)? {
             Caller::Operator => Ok(Named(named)),
             Caller::Application(own) if api.application_id(&named).is_ok_and(|id| id == own) => {
                 Err(Problem::forbidden())

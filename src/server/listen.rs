@@ -1,20 +1,24 @@
-//! Connections: accepted within a limit, served as HTTP/1.1 with bounds on their heads, and let go at shutdown.
+//! Connections: each with a place, served as HTTP/1.1 with bounds on their heads, and let go at shutdown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 use tower_http::normalize_path::NormalizePathLayer;
 
 use super::patient::Patient;
+use super::places::{Place, Places};
+use super::source::Source;
 
 /// The largest request head: 16 KiB. A larger one is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
@@ -55,18 +59,13 @@ impl Listening {
 }
 
 async fn serve(listener: TcpListener, router: Router, most: usize, mut stopped: oneshot::Receiver<Duration>) {
-    let permits = Arc::new(Semaphore::new(most));
+    let places = Places::new(most);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let grace = loop {
-        // Permit before accept: what waits, waits in the kernel's queue.
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
-            grace = &mut stopped => break grace,
-        };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -75,11 +74,20 @@ async fn serve(listener: TcpListener, router: Router, most: usize, mut stopped: 
             },
             grace = &mut stopped => break grace,
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
+        let source = Source::from(peer.ip());
+        // One waits here, the others in the kernel's queue.
+        let taken = tokio::select! {
+            taken = places.take(source) => taken,
+            grace = &mut stopped => break grace,
+        };
+        let Some(taken) = taken else { continue };
+        let connection = graceful.watch(connection(stream, router.clone(), source, taken.place()));
         connections.spawn(async move {
-            // A client that breaks off is its own doing; what it began is finished all the same.
-            let _ = connection.await;
-            drop(permit);
+            tokio::select! {
+                // A client that breaks off is its own doing; what it began is finished all the same.
+                _ = connection => {}
+                () = taken.must_end() => {}
+            }
         });
         while connections.try_join_next().is_some() {}
     };
@@ -89,16 +97,70 @@ async fn serve(listener: TcpListener, router: Router, most: usize, mut stopped: 
     connections.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<Patient<TcpStream>>, TowerToHyperService<Normalized>>;
-type Normalized = tower_http::normalize_path::NormalizePath<Router>;
-
-fn connection(stream: TcpStream, router: Router) -> Connection {
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    source: Source,
+    place: Arc<Place>,
+) -> impl GracefulConnection<Error = hyper::Error> + Send {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = NormalizePathLayer::trim_trailing_slash().layer(router);
+    let service = TowerToHyperService::new(NormalizePathLayer::trim_trailing_slash().layer(router));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        place.is_the_servers_turn();
+        request.extensions_mut().insert(source);
+        request.extensions_mut().insert(Arc::clone(&place));
+        let (answer, place) = (service.call(request), Arc::clone(&place));
+        async move {
+            let answer = answer.await;
+            place.is_the_clients_turn();
+            answer
+        }
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringback::Timestamp;
+    use ringback::clock::{Clock, SystemClock};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_takes_a_minute_ends_its_connection() {
+        for start in [&b""[..], b"GET /", b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let listening = Listening::start(listener, Router::new(), 4);
+            let mut client = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+            let clock = SystemClock::starting_at(Timestamp::ZERO);
+            client.write_all(start).await.unwrap();
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+            assert!(clock.now() >= Timestamp::ZERO + HEAD_TIMEOUT, "{}", clock.now());
+            listening.stop(Duration::ZERO).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_drips_has_no_longer_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listening = Listening::start(listener, Router::new(), 4);
+        let mut client = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        let mut drops = 0;
+        while client.write_all(b"a").await.is_ok() {
+            drops += 1;
+            assert!(drops < 200, "a drop a second would hold it for ever");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(drops > 30, "{drops}");
+        listening.stop(Duration::ZERO).await;
+    }
 }

@@ -9,8 +9,10 @@
 mod api;
 mod auth;
 mod body;
+mod door;
 mod fields;
 mod finish;
+mod guesses;
 mod listen;
 mod once;
 mod openapi;
@@ -18,9 +20,11 @@ mod operations;
 mod page;
 mod path;
 mod patient;
+mod places;
 mod problem;
 mod query;
 mod rest;
+mod source;
 mod unasked;
 
 use std::collections::BTreeMap;

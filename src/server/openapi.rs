@@ -81,7 +81,11 @@ fn complete_operation(path: &str, operation: &mut Operation, is_post: bool) {
         ("409", "It exists already, or is being changed", "HttpErrorOut"),
         ("413", "The payload or the request is too large", "HttpErrorOut"),
         ("422", "A value cannot be taken", "HTTPValidationError"),
-        ("429", "This application has no room left; see Retry-After", "HttpErrorOut"),
+        (
+            "429",
+            "This application has no room left, or too many wrong tokens came from this address; see Retry-After",
+            "HttpErrorOut",
+        ),
         ("503", "The server has no room left, or cannot write; see Retry-After", "HttpErrorOut"),
     ] {
         operation.responses.responses.insert(status.to_owned(), error(about, schema).into());

@@ -70,6 +70,11 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "authentication_failed", detail)
     }
 
+    pub(super) fn too_many_guesses() -> Problem {
+        let detail = "too many wrong tokens came from this address; try again later";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "authentication_throttled", detail)
+    }
+
     pub(super) fn forbidden() -> Problem {
         Problem::new(StatusCode::FORBIDDEN, "insufficient_access", "this needs the operator's token")
     }

@@ -16,6 +16,8 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
+use super::places::Place;
+
 /// How much of the rest is read at most.
 const MOST: usize = 64 * 1024 * 1024;
 /// How long that may take.
@@ -69,8 +71,11 @@ pub(super) async fn is_read(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
+    let place = parts.extensions.get::<Arc<Place>>().cloned();
     let mut shared = Shared(Arc::new(Mutex::new(Reading { body, ended: false })));
     let response = next.run(Request::from_parts(parts, Body::new(shared.clone()))).await;
+    // The answer stands: a client that writes on slowly does so on its own time.
+    place.inspect(|place| place.is_the_clients_turn());
     // What comes later than this is cut off.
     let _ = tokio::time::timeout(PATIENCE, drop_all(&mut shared)).await;
     response

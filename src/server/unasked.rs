@@ -44,8 +44,10 @@ impl Without {
         // Clients write `name=` for a parameter that they were not given.
         let (name, _) = url::form_urlencoded::parse(query.as_bytes()).find(|(_, value)| !value.is_empty())?;
         // Who may ask nothing is not told what could be asked.
-        auth::authenticate(&self.api, request.headers()).ok()?;
-        Some(Problem::unknown_parameter(&name))
+        match auth::authenticate(&self.api, request.headers(), request.extensions()) {
+            Ok(_) => Some(Problem::unknown_parameter(&name)),
+            Err(problem) => Some(problem),
+        }
     }
 }
 

@@ -4,41 +4,110 @@ use serde_json::{Value, json};
 
 use super::document::operations;
 use crate::support::api::Api;
+use crate::support::http::Answered;
 
 /// Fills a path's parameters with what belongs to one application.
 async fn filled(api: &Api, path: &str) -> String {
     let (endpoint, message, attempt) = api.delivered("acme").await;
     let job = api.http.post("/app/acme/replay", json!({})).await.is(202);
-    path.replace("{app_id}", "acme")
+    let filled = path
+        .replace("{app_id}", "acme")
         .replace("{endpoint_id}", &endpoint)
         .replace("{msg_id}", &message)
         .replace("{attempt_id}", &attempt)
         .replace("{job_id}", job["id"].as_str().unwrap())
         .replace("{task_id}", job["id"].as_str().unwrap())
         .replace("{event_type_name}", "call.completed")
-        .replace("{profile_name}", "svix")
+        .replace("{profile_name}", "svix");
+    assert!(!filled.contains('{'), "a parameter that this does not know: {path}");
+    filled
+}
+
+/// The operations, by their ids, that an application's token reaches (health is open to all); all others are the operator's.
+const OF_APPLICATIONS: [&str; 38] = [
+    "v1.application.get",
+    "v1.authentication.logout",
+    "v1.endpoint.create",
+    "v1.endpoint.delete",
+    "v1.endpoint.get",
+    "v1.endpoint.get-headers",
+    "v1.endpoint.get-secret",
+    "v1.endpoint.get-stats",
+    "v1.endpoint.list",
+    "v1.endpoint.patch",
+    "v1.endpoint.patch-headers",
+    "v1.endpoint.recover",
+    "v1.endpoint.rotate-secret",
+    "v1.endpoint.send-example",
+    "v1.endpoint.update",
+    "v1.endpoint.update-headers",
+    "v1.event-type.get",
+    "v1.event-type.list",
+    "v1.health.get",
+    "v1.health.ping",
+    "v1.message-attempt.get",
+    "v1.message-attempt.list",
+    "v1.message-attempt.list-attempted-destinations",
+    "v1.message-attempt.list-attempted-messages",
+    "v1.message-attempt.list-by-endpoint",
+    "v1.message-attempt.list-by-msg",
+    "v1.message-attempt.resend",
+    "v1.message.cancel",
+    "v1.message.cancel-delivery",
+    "v1.message.get",
+    "v1.message.list",
+    "v1.profile.get",
+    "v1.profile.list",
+    "v1.replay.create",
+    "v1.replay.get",
+    "v1.replay.list",
+    "v1.replay.preview",
+    "v1.replay.stop",
+];
+
+/// A body that every operation takes or refuses for its members alone.
+const BODY: &[u8] = br#"{"eventType":"a","payload":{},"name":"x","url":"https://a.example/","since":"2026-01-01T00:00:00Z","headers":{}}"#;
+
+/// All of an answer that its sender chose: everything but the time.
+fn chosen(answered: &Answered) -> (u16, Vec<(String, String)>, String) {
+    let headers = answered.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
+    (answered.status, headers, String::from_utf8_lossy(&answered.body).into_owned())
 }
 
 #[tokio::test]
 async fn no_operation_but_health_answers_without_a_valid_token() {
     let api = Api::start().await;
     api.application("acme").await;
+    let revoked = api.http.with(api.token_of("acme").await);
+    revoked.post("/auth/logout", json!({})).await.is(204);
+    let brief = api.http.post("/auth/app-portal-access/acme", json!({"expiry": 1})).await.is(200);
+    let expired = api.http.with(brief["token"].as_str().unwrap());
+    crate::support::until(|| async { expired.from(200).get("/app/acme").await.status != 200 }).await;
     let document = api.http.get("/openapi.json").await.is(200);
+    let garbage =
+        ["rbk_wrong", "", "x", "rbk_0000000000000000000000000000000000000000000"].map(|token| api.http.with(token));
     let mut asked = 0;
-    for (method, path, operation) in operations(&document) {
+    let before = chosen(&api.http.get("/app").await);
+    for (number, (method, path, operation)) in operations(&document).into_iter().enumerate() {
         if path.starts_with("/api/v1/health") {
             assert_eq!(operation["security"], json!([{}]), "{path}");
             continue;
         }
         let path = path.replace("{app_id}", "acme");
-        for client in [api.http.anonymous(), api.http.with("rbk_wrong"), api.http.with("")] {
-            let answered = client.ask(&method.to_uppercase(), &path, &[], b"{}").await;
-            let json = answered.is(401);
-            assert_eq!(json["code"], "authentication_failed", "{method} {path}");
+        let mut answers = Vec::new();
+        for client in [&[api.http.anonymous(), revoked.clone(), expired.clone()][..], &garbage].concat() {
+            // From many addresses: wrong tokens count against where they come from.
+            let client = client.from(10 + u8::try_from(number / 3).unwrap());
+            let answered = client.ask(&method.to_uppercase(), &path, &[], BODY).await;
+            assert_eq!(answered.is(401)["code"], "authentication_failed", "{method} {path}");
+            answers.push(chosen(&answered));
             asked += 1;
         }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{method} {path}: which of them it is, is not told: {answers:?}");
     }
-    assert!(asked > 100, "{asked}");
+    assert!(asked > 250, "{asked}");
+    assert_eq!(chosen(&api.http.get("/app").await), before);
     assert_eq!(api.http.anonymous().get("/nothing").await.is(401)["code"], "authentication_failed");
 }
 
@@ -56,17 +125,56 @@ async fn another_application_s_anything_looks_like_what_does_not_exist() {
         }
         let theirs = filled(&api, &path).await;
         let nobodys = theirs.replace("acme", "nobody");
-        let body: &[u8] = br#"{"eventType":"a","payload":{},"name":"x","url":"https://a.example/","since":"2026-01-01T00:00:00Z","headers":{}}"#;
         let method = method.to_uppercase();
-        let of_another = rival.ask(&method, &theirs, &[], body).await;
-        let of_nobody = rival.ask(&method, &nobodys, &[], body).await;
+        let of_another = rival.ask(&method, &theirs, &[], BODY).await;
+        let of_nobody = rival.ask(&method, &nobodys, &[], BODY).await;
         assert_eq!(of_another.status, 404, "{method} {theirs}: {}", String::from_utf8_lossy(&of_another.body));
-        assert_eq!(of_another.body, of_nobody.body, "{method} {theirs}");
+        assert_eq!(chosen(&of_another), chosen(&of_nobody), "{method} {theirs}");
+        // Nor is what is another's to be found under one's own name.
+        let mixed = rival.ask(&method, &theirs.replace("acme", "rival"), &[], BODY).await;
+        let none =
+            ["endpoint", "msg", "attempt", "job", "task"].iter().fold(path.replace("{app_id}", "rival"), |path, of| {
+                let prefix = match *of {
+                    "endpoint" => "ep",
+                    "attempt" => "atmpt",
+                    "task" => "job",
+                    of => of,
+                };
+                path.replace(&format!("{{{of}_id}}"), &format!("{prefix}_{}", "0".repeat(26)))
+            });
+        if none.contains("_0000") {
+            assert_eq!(chosen(&mixed), chosen(&rival.ask(&method, &none, &[], BODY).await), "{method} {none}");
+            assert!(mixed.status >= 400, "{method} {none}: {}", mixed.status);
+        }
         asked += 1;
     }
     assert!(asked > 35, "{asked}");
     // And nothing was changed by any of it.
     assert_eq!(api.http.get("/app/acme").await.is(200)["uid"], "acme");
+}
+
+#[tokio::test]
+async fn every_operation_is_the_operator_s_but_those_that_are_named_here() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let document = api.http.get("/openapi.json").await.is(200);
+    api.http.post("/event-type", json!({"name": "call.completed", "description": ""})).await.is(201);
+    let mut reached = Vec::new();
+    for (method, path, operation) in operations(&document) {
+        let path = filled(&api, &path).await;
+        // One each: some of them end it.
+        let own = api.http.with(api.token_of("acme").await);
+        let answered = own.ask(&method.to_uppercase(), &path, &[], BODY).await;
+        match answered.status {
+            403 => assert_eq!(answered.json()["code"], "insufficient_access", "{method} {path}"),
+            status => {
+                assert!(![401, 404, 405, 500, 501].contains(&status), "{method} {path}: {status}");
+                reached.push(operation["operationId"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    reached.sort();
+    assert_eq!(reached, OF_APPLICATIONS);
 }
 
 #[tokio::test]

@@ -140,6 +140,28 @@ async fn what_is_not_json_is_422_however_it_is_broken() {
 }
 
 #[tokio::test]
+async fn json_that_nests_deeper_than_128_levels_is_refused_by_its_name() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let message = |levels: usize| format!(r#"{{"eventType":"e","payload":{}}}"#, nested(levels)).into_bytes();
+    // This test's own parser has a limit, too.
+    assert_eq!(api.http.ask("POST", "/app/acme/msg", &[], &message(128)).await.status, 202);
+    for levels in [129, 100_000] {
+        api.http.ask("POST", "/app/acme/msg", &[], &message(levels)).await.names(&["body", "payload"]);
+    }
+    let raw = json!({"eventType": "e", "payload": {}, "transformationsParams": {"rawPayload": nested(129)}});
+    api.http.post("/app/acme/msg", raw).await.names(&["body", "payload"]);
+    let schemas = format!(r#"{{"name":"e","description":"","schemas":{}}}"#, nested(129)).into_bytes();
+    let refused = api.http.ask("POST", "/event-type", &[], &schemas).await.is(422);
+    assert_eq!(refused["detail"][0]["loc"][1], "schemas", "{refused}");
+    for path in ["/app", "/app/acme/endpoint", "/app/acme/replay", "/auth/logout"] {
+        api.http.ask("POST", path, &[], nested(100_000).as_bytes()).await.is(422);
+    }
+    assert_eq!(api.http.get("/app/acme/msg?with_content=false").await.is(200)["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_payload_s_bytes_reach_the_receiver_as_they_stood_in_the_request() {
     let api = Api::start().await;
     api.application("acme").await;

@@ -25,14 +25,24 @@ impl Api {
 
     /// Starts with settings from the environment.
     pub async fn start_with(environment: &[(&'static str, &'static str)]) -> Api {
-        let folder = tempfile::tempdir().unwrap();
+        Api::over(tempfile::tempdir().unwrap(), environment).await
+    }
+
+    /// Starts over a folder that may hold something.
+    pub async fn over(folder: tempfile::TempDir, environment: &[(&'static str, &'static str)]) -> Api {
         let sidecar = Sidecar::start(folder.path(), environment).await;
-        let http = Http { address: sidecar.address.clone(), token: Some(sidecar.token.clone()) };
+        let http = Http { address: sidecar.address.clone(), token: Some(sidecar.token.clone()), from: None };
         Api { http, sidecar: Some(sidecar), environment: environment.to_vec(), folder }
     }
 
     pub fn data(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// How many descriptors the program has open.
+    pub fn descriptors(&self) -> usize {
+        let process = self.sidecar.as_ref().unwrap().process();
+        std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
     }
 
     pub async fn stop(&mut self) {

@@ -1,10 +1,11 @@
 //! A plain HTTP/1.1 client for tests: one connection a request, nothing added, everything seen.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long an answer may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -15,6 +16,8 @@ pub struct Http {
     /// `127.0.0.1:8071`.
     pub address: String,
     pub token: Option<String>,
+    /// The address of this machine that it asks from; `None` for the usual one.
+    pub from: Option<Ipv4Addr>,
 }
 
 /// What came back.
@@ -64,6 +67,11 @@ impl Http {
         Http { token: None, ..self.clone() }
     }
 
+    /// The same, from another address of loopback.
+    pub fn from(&self, last: u8) -> Http {
+        Http { from: Some(Ipv4Addr::new(127, 0, 0, last)), ..self.clone() }
+    }
+
     pub async fn get(&self, path: &str) -> Answered {
         self.ask("GET", path, &[], b"").await
     }
@@ -105,10 +113,19 @@ impl Http {
         self.raw(&[head.as_bytes(), body].concat()).await
     }
 
+    /// A connection on which nothing is written yet.
+    pub async fn connect(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(from) = self.from {
+            socket.bind((from, 0).into()).unwrap();
+        }
+        socket.connect(self.address.parse().unwrap()).await.unwrap()
+    }
+
     /// Sends these bytes and reads one answer.
     pub async fn raw(&self, request: &[u8]) -> Answered {
         let exchange = async {
-            let mut connection = connect(&self.address).await;
+            let mut connection = self.connect().await;
             // A server that has refused the head need not read the body.
             let _ = connection.write_all(request).await;
             let mut answer = Vec::new();
@@ -119,12 +136,8 @@ impl Http {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test's own client")]
-async fn connect(address: &str) -> TcpStream {
-    TcpStream::connect(address).await.unwrap()
-}
-
-fn parse(answer: &[u8]) -> Answered {
+/// Reads the one answer of a connection that was closed after it.
+pub fn parse(answer: &[u8]) -> Answered {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(answer)));
     let head = std::str::from_utf8(&answer[..end]).unwrap();

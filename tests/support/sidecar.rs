@@ -43,6 +43,10 @@ impl Sidecar {
         Sidecar { address, token: TOKEN.to_owned(), child }
     }
 
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Stops it in order, as a supervisor would.
     pub async fn stop(mut self) {
         let id = self.child.id().expect("it runs").to_string();

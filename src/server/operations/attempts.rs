@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringback::store::{AttemptQuery, AttemptStatus, MAX_PAGE_BYTES, Order};
 use ringback::{
-    ApplicationId, Attempt, AttemptId, EndpointId, Message, MessageId, Outcome, Response, StateKind, Timestamp, Trigger,
+    ApplicationId, Attempt, AttemptId, EndpointId, Failure, Message, MessageId, Outcome, Response, StateKind,
+    Timestamp, Trigger,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::messages::MessageOut;
 use crate::server::api::Api;
-use crate::server::auth::{Administered, EndpointOf, MessageOf, Tenant};
+use crate::server::auth::{Administered, Caller, EndpointOf, MessageOf, Tenant};
 use crate::server::once::Answer;
 use crate::server::page::{self, ListResponse, Ordering, Start};
 use crate::server::path::Path;
@@ -68,7 +70,7 @@ struct MessageAttemptOut<'a> {
     /// How the delivery stood after it: `delivered`, `waiting`, `dead` or `canceled`.
     #[schema(value_type = String)]
     result: StateKind,
-    /// Why no answer came, as a word for programs.
+    /// Why no answer came, as a word for programs. With an application's token, `dns` also stands for `blockedAddress`.
     failure: Option<&'static str>,
     /// What it probably means, for people.
     hint: Option<&'static str>,
@@ -95,16 +97,46 @@ fn response_text(response: &Response) -> String {
     }
 }
 
-impl<'a> MessageAttemptOut<'a> {
-    fn of(attempt: &'a Attempt, with_content: bool, message: Option<&'a Message>) -> Self {
+/// What a caller is told of an attempt's end.
+struct Told {
+    failure: Option<&'static str>,
+    hint: Option<&'static str>,
+    status: u16,
+    duration: Duration,
+}
+
+impl Told {
+    /// The operator learns all of it. An application does not learn whether a name leads to an address that must not be called
+    /// or nowhere, nor how long that took to find out: it would learn the names of the operator's own network.
+    fn of(attempt: &Attempt, caller: Caller) -> Told {
         let (failure, status) = match attempt.outcome {
             Outcome::Answered { status, .. } => (None, status),
-            Outcome::Failed(failure) => (Some(failure.code()), 0),
+            Outcome::Failed(failure) => (Some(failure), 0),
         };
+        match (caller, failure) {
+            (Caller::Application(_), Some(Failure::Dns | Failure::BlockedAddress)) => Told {
+                failure: Some(Failure::Dns.code()),
+                hint: Some("the host's name leads to no address that can be called: is the URL right?"),
+                status,
+                duration: Duration::ZERO,
+            },
+            (Caller::Operator | Caller::Application(_), failure) => Told {
+                failure: failure.map(Failure::code),
+                hint: attempt.hint(),
+                status,
+                duration: attempt.timing.total(),
+            },
+        }
+    }
+}
+
+impl<'a> MessageAttemptOut<'a> {
+    fn of(attempt: &'a Attempt, caller: Caller, with_content: bool, message: Option<&'a Message>) -> Self {
+        let Told { failure, hint, status, duration } = Told::of(attempt, caller);
         let answered = attempt.response.as_ref();
         let text = match (answered, failure) {
             (Some(response), _) if with_content => response_text(response),
-            (None, Some(code)) => format!("{code}: {}", attempt.hint().unwrap_or_default()),
+            (None, Some(code)) => format!("{code}: {}", hint.unwrap_or_default()),
             (_, _) => String::new(),
         };
         let (number, text_of_status) = if attempt.succeeded() { (0, "success") } else { (2, "fail") };
@@ -117,7 +149,7 @@ impl<'a> MessageAttemptOut<'a> {
             status: number,
             status_text: text_of_status,
             response_status_code: status,
-            response_duration_ms: u64::try_from(attempt.timing.total().as_millis()).unwrap_or(u64::MAX),
+            response_duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             response: text,
             trigger_type: match attempt.trigger {
                 Trigger::First | Trigger::Retry => 0,
@@ -128,7 +160,7 @@ impl<'a> MessageAttemptOut<'a> {
             trigger: attempt.trigger,
             result: attempt.result,
             failure,
-            hint: attempt.hint(),
+            hint,
             request_headers: &attempt.request_headers,
             response_headers: answered.map(|response| response.headers.as_slice()).unwrap_or_default(),
             truncated: answered.is_some_and(|response| response.truncated),
@@ -207,9 +239,9 @@ impl AttemptsQuery {
 impl Api {
     async fn attempts(
         &self,
+        caller: Caller,
         application: ApplicationId,
-        endpoint: Option<EndpointId>,
-        message: Option<MessageId>,
+        (endpoint, message): (Option<EndpointId>, Option<MessageId>),
         query: AttemptsQuery,
     ) -> Result<Answer, Problem> {
         let limit = page::limit(query.limit)?;
@@ -256,7 +288,7 @@ impl Api {
         let with_content = query.with_content.unwrap_or(true);
         let shown = attempts.iter().map(|attempt| {
             let message = messages.get(&attempt.delivery.message).map(Arc::as_ref);
-            MessageAttemptOut::of(attempt, with_content, message)
+            MessageAttemptOut::of(attempt, caller, with_content, message)
         });
         let cursor = |attempt: &MessageAttemptOut<'_>| attempt.id.to_string();
         Ok(Answer::ok(&ListResponse::of(shown.collect(), done, cursor, |attempt| attempt)))
@@ -295,10 +327,11 @@ impl Api {
     params(AttemptsQuery), responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Tenant(id): Tenant,
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Answer, Problem> {
-    api.attempts(id, None, None, query).await
+    api.attempts(caller, id, (None, None), query).await
 }
 
 /// List the attempts to an endpoint, the newest first
@@ -307,10 +340,11 @@ async fn list(
     responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
 async fn list_by_endpoint(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     found: EndpointOf,
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Answer, Problem> {
-    api.attempts(found.application, Some(found.endpoint.id), None, query).await
+    api.attempts(caller, found.application, (Some(found.endpoint.id), None), query).await
 }
 
 /// List the attempts of a message, the newest first
@@ -318,12 +352,13 @@ async fn list_by_endpoint(
     tag = "Message Attempt", params(AttemptsQuery), responses((status = 200, body = ListResponse<MessageAttemptOut>)))]
 async fn list_by_message(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     found: MessageOf,
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Answer, Problem> {
     // The same 404 as elsewhere for a message that is not there, and not an empty page.
     api.ringback.message(found.application, found.message).await?;
-    api.attempts(found.application, None, Some(found.message), query).await
+    api.attempts(caller, found.application, (None, Some(found.message)), query).await
 }
 
 impl Api {
@@ -351,12 +386,13 @@ struct AttemptOptions {
     tag = "Message Attempt", params(AttemptOptions), responses((status = 200, body = MessageAttemptOut)))]
 async fn get(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     found: MessageOf,
     Path((_, _, named)): Path<(String, String, String)>,
     _: Query<AttemptOptions>,
 ) -> Result<Answer, Problem> {
     let attempt = api.attempt_of(&found, &named).await?;
-    Ok(Answer::ok(&MessageAttemptOut::of(&attempt, true, None)))
+    Ok(Answer::ok(&MessageAttemptOut::of(&attempt, caller, true, None)))
 }
 
 /// Remove the stored response of an attempt for good
@@ -371,4 +407,34 @@ async fn expunge(
     let attempt = api.attempt_of(&found, &named).await?;
     api.ringback.expunge_attempt(found.application, attempt.id).await?;
     Ok(Answer::nothing())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringback::{DeliveryId, Lane, Progress, testing};
+
+    fn shown(failure: Failure, total_us: u64, caller: Caller) -> String {
+        let at = Timestamp::from_millis(1_000);
+        let lane = Lane { application: ApplicationId::from_parts(at, 1), endpoint: EndpointId::from_parts(at, 2) };
+        let delivery = DeliveryId { lane, message: MessageId::from_parts(at, 3) };
+        let id = AttemptId::from_parts(at, 4);
+        let outcome = Outcome::Failed(failure);
+        let mut attempt = testing::attempt(id, delivery, Progress::new(at), outcome, StateKind::Waiting);
+        attempt.timing.total_us = total_us;
+        serde_json::to_string(&MessageAttemptOut::of(&attempt, caller, true, None)).unwrap()
+    }
+
+    #[test]
+    fn an_application_cannot_tell_a_name_that_is_kept_from_it_from_one_that_does_not_resolve() {
+        let application = Caller::Application(ApplicationId::from_parts(Timestamp::ZERO, 1));
+        let told = [(Failure::Dns, 900_000), (Failure::BlockedAddress, 2_000)].map(|(f, us)| shown(f, us, application));
+        assert_eq!(told[0], told[1]);
+        assert!(told[0].contains(r#""failure":"dns""#) && told[0].contains(r#""responseDurationMs":0"#), "{}", told[0]);
+        let all = shown(Failure::BlockedAddress, 2_000, Caller::Operator);
+        assert!(all.contains(r#""failure":"blockedAddress""#) && all.contains(r#""responseDurationMs":2"#), "{all}");
+        assert!(shown(Failure::Dns, 2_000, Caller::Operator).contains("does not resolve"));
+        let refused = [application, Caller::Operator].map(|caller| shown(Failure::Refused, 2_000, caller));
+        assert_eq!(refused[0], refused[1], "of other failures both are told the same");
+    }
 }

@@ -1,12 +1,9 @@
 //! What has no route: operations that clients offer and this server does not have, and paths that are none.
 
-use std::sync::Arc;
+use axum::extract::OriginalUri;
+use axum::http::{Method, StatusCode};
 
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, Method, StatusCode};
-
-use crate::server::api::Api;
-use crate::server::auth;
+use crate::server::auth::Caller;
 use crate::server::problem::Problem;
 
 /// Where clients have operations that this server does not have: `*` is any one segment.
@@ -53,15 +50,7 @@ fn not_built(method: &Method, path: &str) -> Problem {
 }
 
 /// Answers what no route takes.
-pub(crate) async fn no_route(
-    State(api): State<Arc<Api>>,
-    method: Method,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Problem {
-    if let Err(problem) = auth::authenticate(&api, &headers) {
-        return problem;
-    }
+pub(crate) async fn no_route(_: Caller, method: Method, OriginalUri(uri): OriginalUri) -> Problem {
     let path = uri.path();
     if NOT_BUILT.iter().any(|pattern| is_under(path, pattern)) {
         return not_built(&method, path);
@@ -70,15 +59,7 @@ pub(crate) async fn no_route(
 }
 
 /// Answers a path that has other methods.
-pub(crate) async fn other_method(
-    State(api): State<Arc<Api>>,
-    method: Method,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Problem {
-    if let Err(problem) = auth::authenticate(&api, &headers) {
-        return problem;
-    }
+pub(crate) async fn other_method(_: Caller, method: Method, OriginalUri(uri): OriginalUri) -> Problem {
     let path = uri.path();
     // Its last segment may be a word where a route has an id: `msg/bulk-expunge` is no message.
     if NOT_BUILT.iter().any(|pattern| is(path, pattern)) {
