@@ -39,9 +39,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that are named in one place alone.
-const ONE_PLACE: [(&str, &[&str]); 7] = [
+const ONE_PLACE: [(&str, &[&str]); 9] = [
     ("sled::", &["store/sled"]),
-    ("reqwest::", &["egress", "http.rs", "cli/client.rs"]),
+    ("reqwest::", &["cli/client.rs"]),
+    ("hickory_resolver::", &["egress"]),
+    ("tokio_rustls::", &["egress"]),
     ("backoff::", &["retry.rs"]),
     ("clap::", &["cli", "main.rs", "demo"]),
     ("axum::", &["server", "cli/listen"]),

@@ -1,21 +1,24 @@
-//! Which addresses may be called.
+//! Which addresses may be called, and the connections to them.
 //!
 //! Tenants choose URLs, so a URL is an attempt to reach what only this machine can reach. Three gates, and
 //! nothing leaves but through all of them:
 //!
 //! ```text
 //!   URL ──▶ check_url: scheme, port, typed host ──▶ resolver: every answer vetted ──▶ connection to those
-//!           (at registration, and before a byte      (one bad answer refuses all)     answers alone: no proxy,
-//!            leaves; an address ends here)                                            no redirect
+//!           (at registration, and before a byte      (one bad answer refuses all)     answers alone, and the
+//!            leaves; an address ends here)                                            peer looked at once more
 //! ```
 //!
-//! Invariants: a [`reqwest::Client`] is built in `client.rs` alone, and is only lent for a URL that was
-//! checked; names are resolved there alone. A host is judged as the `url` crate types it, so that every
-//! spelling of an address is that address.
+//! Invariants: names are resolved in `resolver.rs` alone, and sockets opened in `connector.rs` alone. A connection
+//! that is kept is looked at again before each use, under the policy of that moment. A host is judged as the `url`
+//! crate types it, so that every spelling of an address is that address.
 
 mod addresses;
-mod client;
+mod connector;
+mod gate;
 mod network;
+mod proxy;
+mod resolver;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,8 +28,10 @@ use url::{Host, Url};
 use crate::invalid::Invalid;
 use addresses::Kind;
 
-pub(crate) use client::{Clients, Unresolved};
+pub(crate) use connector::{Connector, Stream, Unconnected};
+pub use gate::Gate;
 pub use network::{Network, NotANetwork};
+pub use proxy::Proxy;
 
 /// Which addresses may be called: the operator's choice, never a tenant's.
 ///
@@ -71,24 +76,6 @@ pub enum Scheme {
     Https,
     /// Plain HTTP.
     Http,
-}
-
-/// What the decision over an address needs to know of the URL. There are few of them, so each has a client
-/// of its own, and its resolver knows which it is: the answers of the DNS carry neither scheme nor port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    scheme: Scheme,
-    port: Port,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Port {
-    /// A port that an allowed network names.
-    Named(u16),
-    /// Another that only allowed networks open.
-    Bad,
-    /// Any other.
-    Plain,
 }
 
 /// The addresses of `localhost`, whatever a resolver would say (RFC 6761).
@@ -138,55 +125,56 @@ impl Policy {
     /// # Errors
     /// The field `url`: a scheme, a user, a port, an address or a name that must not be called.
     pub fn check_url(&self, url: &Url) -> Result<(), Invalid> {
-        self.route(url).map(|_| ())
-    }
-
-    /// Whether a connection to this address may be made for a URL of this scheme.
-    pub fn check_address(&self, address: SocketAddr, scheme: Scheme) -> bool {
-        self.port(address.port()).is_some_and(|port| self.admits(address.ip(), Route { scheme, port }))
-    }
-
-    /// [`Policy::check_url`], and by which route the URL is called.
-    pub(crate) fn route(&self, url: &Url) -> Result<Route, Invalid> {
         let invalid = |problem: &'static str| Invalid::new("url", problem);
-        let scheme = match url.scheme() {
-            "https" => Scheme::Https,
-            "http" => Scheme::Http,
-            _ => return Err(invalid("must start with https://")),
-        };
+        let scheme = Scheme::of(url).ok_or_else(|| invalid("must start with https://"))?;
         // A client would make an Authorization header from it.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("must have no user or password; use a header"));
         }
-        let number = url.port_or_known_default().ok_or_else(|| invalid(BLOCKED_PORT))?;
-        let port = self.port(number).ok_or_else(|| invalid(BLOCKED_PORT))?;
-        let route = Route { scheme, port };
+        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or_else(|| invalid(BLOCKED_PORT))?;
         match url.host() {
-            Some(Host::Ipv4(address)) => self.check_literal(address.into(), route),
-            Some(Host::Ipv6(address)) => self.check_literal(address.into(), route),
-            Some(Host::Domain(name)) => self.check_name(name, number, route),
+            Some(Host::Ipv4(address)) => self.check_literal(SocketAddr::new(address.into(), port), scheme),
+            Some(Host::Ipv6(address)) => self.check_literal(SocketAddr::new(address.into(), port), scheme),
+            Some(Host::Domain(name)) => self.check_name(name, port, scheme),
             None => Err("must have a host"),
         }
-        .map_err(invalid)?;
-        Ok(route)
+        .map_err(invalid)
     }
 
-    fn check_literal(&self, address: IpAddr, route: Route) -> Result<(), &'static str> {
-        if self.admits(address, route) {
+    /// Whether a connection to this address may be made for a URL of this scheme. The one decision over addresses;
+    /// everything else leads here.
+    pub fn check_address(&self, address: SocketAddr, scheme: Scheme) -> bool {
+        let (ip, port) = (address.ip(), address.port());
+        let allowed = self
+            .allowed_networks
+            .iter()
+            .any(|network| network.contains(ip) && network.port().is_none_or(|only| only == port));
+        let judged = match addresses::kind(ip) {
+            Kind::Public => allowed || (scheme == Scheme::Https && !is_bad(port)),
+            Kind::Special => allowed,
+            Kind::Metadata => allowed && self.allow_metadata,
+            Kind::Translated(embedded) => allowed && self.check_address(SocketAddr::new(embedded.into(), port), scheme),
+            Kind::Never => false,
+        };
+        judged && port != 0
+    }
+
+    fn check_literal(&self, address: SocketAddr, scheme: Scheme) -> Result<(), &'static str> {
+        if self.check_address(address, scheme) {
             return Ok(());
         }
-        // Say what is wrong with it: an address that https on a plain port could reach has only the wrong route.
-        match (self.admits(address, Route { scheme: Scheme::Https, port: Port::Plain }), route.scheme) {
+        // Say what is wrong with it: an address that https on its own port could reach has only the wrong port or scheme.
+        match (self.check_address(SocketAddr::new(address.ip(), 443), Scheme::Https), scheme) {
             (false, _) => Err(BLOCKED_ADDRESS),
             (true, Scheme::Http) => Err(HTTPS_ONLY),
             (true, Scheme::Https) => Err(BLOCKED_PORT),
         }
     }
 
-    fn check_name(&self, name: &str, port: u16, route: Route) -> Result<(), &'static str> {
+    fn check_name(&self, name: &str, port: u16, scheme: Scheme) -> Result<(), &'static str> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         if is_localhost(&name) {
-            let admitted = LOOPBACK.iter().any(|address| self.admits(*address, route));
+            let admitted = LOOPBACK.iter().any(|ip| self.check_address(SocketAddr::new(*ip, port), scheme));
             return if admitted { Ok(()) } else { Err(BLOCKED_ADDRESS) };
         }
         let within = |zone: &&str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -194,58 +182,23 @@ impl Policy {
         if !name.contains('.') || name.split('.').any(str::is_empty) || INSIDE.iter().any(within) {
             return Err(BLOCKED_NAME);
         }
-        // What only allowed networks open can be reached by a name if there is one; the resolver decides.
+        // What only allowed networks open can be reached by a name if there is one; its addresses decide.
         let openable = self.allowed_networks.iter().any(|network| network.port().is_none_or(|only| only == port));
-        match route.scheme {
+        match scheme {
             Scheme::Http if !openable => Err(HTTPS_ONLY),
             Scheme::Https if !openable && is_bad(port) => Err(BLOCKED_PORT),
             Scheme::Http | Scheme::Https => Ok(()),
         }
     }
-
-    /// The kind of a port; `None` for 0, which no URL may have.
-    fn port(&self, port: u16) -> Option<Port> {
-        match port {
-            0 => None,
-            _ if self.allowed_networks.iter().any(|network| network.port() == Some(port)) => Some(Port::Named(port)),
-            _ if is_bad(port) => Some(Port::Bad),
-            _ => Some(Port::Plain),
-        }
-    }
-
-    /// All routes there are: two schemes, and as many ports as the networks name and two more.
-    pub(crate) fn routes(&self) -> Vec<Route> {
-        let mut ports = vec![Port::Plain, Port::Bad];
-        for port in self.allowed_networks.iter().filter_map(Network::port).map(Port::Named) {
-            if !ports.contains(&port) {
-                ports.push(port);
-            }
-        }
-        let both = |port: Port| [Scheme::Https, Scheme::Http].map(|scheme| Route { scheme, port });
-        ports.into_iter().flat_map(both).collect()
-    }
-
-    /// Whether an address may be called by a route. The one decision; everything else leads here.
-    pub(crate) fn admits(&self, address: IpAddr, route: Route) -> bool {
-        let allowed = self.allowed_networks.iter().any(|network| {
-            network.contains(address) && network.port().is_none_or(|only| route.port == Port::Named(only))
-        });
-        match addresses::kind(address) {
-            Kind::Public => allowed || (route.scheme == Scheme::Https && !route.port.is_bad()),
-            Kind::Special => allowed,
-            Kind::Metadata => allowed && self.allow_metadata,
-            Kind::Translated(embedded) => allowed && self.admits(embedded.into(), route),
-            Kind::Never => false,
-        }
-    }
 }
 
-impl Port {
-    fn is_bad(self) -> bool {
-        match self {
-            Port::Named(port) => is_bad(port),
-            Port::Bad => true,
-            Port::Plain => false,
+impl Scheme {
+    /// The scheme of a URL that can be called at all.
+    pub(crate) fn of(url: &Url) -> Option<Scheme> {
+        match url.scheme() {
+            "https" => Some(Scheme::Https),
+            "http" => Some(Scheme::Http),
+            _ => None,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::egress::Policy;
+use std::net::SocketAddr;
+
+use crate::egress::{Policy, Proxy};
 use crate::invalid::Invalid;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 
@@ -18,6 +20,12 @@ pub struct Config {
     /// Certificates of authorities to trust beside Mozilla's, for receivers inside the operator's network: PEM,
     /// one after the other. Default: none.
     pub extra_roots: Vec<u8>,
+    /// The name servers that are asked for receivers' names, over UDP and TCP, in place of those that the machine is
+    /// set to. Default: none.
+    pub nameservers: Vec<SocketAddr>,
+    /// A proxy that all deliveries go through. The environment's (`HTTPS_PROXY` and the like) is never asked. Default:
+    /// none.
+    pub proxy: Option<Proxy>,
     /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
     pub max_payload: usize,
     /// The most endpoints of an application. Default: 1,000.
@@ -63,6 +71,8 @@ impl Default for Config {
             path: "ringback-data".into(),
             egress: Policy::default(),
             extra_roots: Vec::new(),
+            nameservers: Vec::new(),
+            proxy: None,
             max_payload: 1 << 20,
             max_endpoints: 1_000,
             max_batch: 1_000,

@@ -35,7 +35,7 @@ impl Ringback {
     ) -> Result<Endpoint, Error> {
         let NewEndpoint { settings, secret, disabled, if_unchanged_since: _ } = new.into();
         let (url, profile) = settings.validate()?;
-        self.inner.egress.check_url(&url)?;
+        self.inner.gate.policy().check_url(&url)?;
         let keys = endpoint::first_keys(&profile, secret, secret_bytes())?;
         let now = self.now();
         let (time, random) = self.inner.ids.next(now);
@@ -101,7 +101,7 @@ impl Ringback {
     ) -> Result<Endpoint, Error> {
         let NewEndpoint { settings, secret, disabled, if_unchanged_since } = new.into();
         let (url, profile) = settings.validate()?;
-        self.inner.egress.check_url(&url)?;
+        self.inner.gate.policy().check_url(&url)?;
         let old = self.destination(application, id)?;
         self.check_unchanged(Some(old.endpoint.updated_at), if_unchanged_since)?;
         let keys = match secret {

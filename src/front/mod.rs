@@ -26,7 +26,7 @@ use crate::attempt::Attempt;
 use crate::clock::Clock;
 use crate::directory::{Directory, Sweeps};
 use crate::dispatcher::{Dispatcher, Parts};
-use crate::egress::Policy;
+use crate::egress::{Gate, Policy};
 use crate::error::Error;
 use crate::plan::Caps;
 use crate::random::IdSource;
@@ -60,7 +60,7 @@ struct Inner {
     store: Arc<dyn Store>,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
-    egress: Policy,
+    gate: Gate,
     ids: Arc<IdSource>,
     directory: Arc<Directory>,
     settled: broadcast::Sender<Arc<Attempt>>,
@@ -90,12 +90,7 @@ impl Ringback {
         use crate::store::sled::{SledConfig, SledStore};
 
         config.validate()?;
-        for network in &config.egress.allowed_networks {
-            tracing::info!(%network, "addresses of this network may be called");
-        }
-        if config.egress.allow_metadata {
-            tracing::warn!("the cloud's metadata addresses may be called");
-        }
+        log_openings(&config.egress);
         let store = SledStore::open(SledConfig {
             path: config.path.clone(),
             max_open_bytes: config.max_open_bytes,
@@ -106,8 +101,14 @@ impl Ringback {
         })
         .await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_after(store.latest_time()));
-        let transport = HttpTransport::new(config.egress.clone(), &config.extra_roots, Arc::clone(&clock))?;
-        Ringback::from_parts(config, Arc::new(store), Arc::new(transport), clock).await
+        let gate = Gate::from(config.egress.clone());
+        let transport = HttpTransport::new(gate.clone(), &config.extra_roots, Arc::clone(&clock))?
+            .nameservers(config.nameservers.clone());
+        let transport = match config.proxy.clone() {
+            Some(proxy) => transport.proxy(proxy),
+            None => transport,
+        };
+        Ringback::behind(gate, config, Arc::new(store), Arc::new(transport), clock).await
     }
 
     /// Builds a sender from parts of the caller's own: another store, a scripted transport, a clock for tests.
@@ -120,10 +121,20 @@ impl Ringback {
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Ringback, Error> {
+        Ringback::behind(Gate::from(config.egress.clone()), config, store, transport, clock).await
+    }
+
+    async fn behind(
+        gate: Gate,
+        config: Config,
+        store: Arc<dyn Store>,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Ringback, Error> {
         config.validate()?;
         let ringback = Ringback {
             inner: Arc::new(Inner {
-                egress: config.egress.clone(),
+                gate,
                 config,
                 store,
                 transport,
@@ -209,7 +220,17 @@ impl Ringback {
         Ok(self.inner.store.health().await?)
     }
 
-    /// The settings.
+    /// Puts another egress policy in force, in place of `Config::egress`: for endpoints that are registered from now on,
+    /// and for every attempt that begins from now on, whether its connection is new or was kept. Attempts that are under
+    /// way end under the old one.
+    ///
+    /// A transport of the caller's own ([`from_parts`](Ringback::from_parts)) is not told.
+    pub fn set_egress(&self, policy: Policy) {
+        log_openings(&policy);
+        self.inner.gate.set(policy);
+    }
+
+    /// The settings it was opened with.
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
@@ -229,6 +250,16 @@ impl Ringback {
             ids: Arc::clone(&inner.ids),
             settled: inner.settled.clone(),
         }
+    }
+}
+
+/// What is open beyond the internet stands in the log.
+fn log_openings(policy: &Policy) {
+    for network in &policy.allowed_networks {
+        tracing::info!(%network, "addresses of this network may be called");
+    }
+    if policy.allow_metadata {
+        tracing::warn!("the cloud's metadata addresses may be called");
     }
 }
 

@@ -1,12 +1,12 @@
 //! The second stage: what the values mean, checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use ringback::Secret;
-use ringback::egress::{Network, Policy};
+use ringback::egress::{Network, Policy, Proxy};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
@@ -24,6 +24,8 @@ const API_PART: u32 = 4;
 const API_MOST: Duration = Duration::from_secs(5);
 /// More would only be refused by the system.
 const MAX_CONNECTIONS: u64 = 100_000;
+/// Where name servers answer unless they say otherwise.
+const DNS_PORT: u16 = 53;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 /// Longer than this means "for ever" and can be said as this.
@@ -60,6 +62,8 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     let mut config = ringback::Config::new(in_force.text(Key::Data).unwrap_or_default());
     config.egress = policy(in_force)?;
     config.extra_roots = extra_roots(in_force)?;
+    config.nameservers = nameservers(in_force)?;
+    config.proxy = proxy(in_force)?;
     config.max_payload = size(number(Key::MaxPayload)?);
     config.max_endpoints = size(number(Key::MaxEndpoints)?);
     config.max_in_flight = size(number(Key::MaxInFlight)?);
@@ -96,6 +100,25 @@ fn extra_roots(in_force: &InForce) -> Result<Vec<u8>, Error> {
     let problem =
         |error| in_force.error(Key::ExtraRoots, format_args!("{} cannot be read: {error}", path.escape_debug()));
     std::fs::read(path).map_err(problem)
+}
+
+fn nameservers(in_force: &InForce) -> Result<Vec<SocketAddr>, Error> {
+    let server = |text: &String| {
+        let with_port = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)).or_else(|_| text.parse());
+        let shown = text.escape_debug();
+        with_port.map_err(|_| {
+            let wrong = format_args!("`{shown}` is no address, such as 10.0.0.2 or 10.0.0.2:5353");
+            in_force.error(Key::Nameserver, wrong)
+        })
+    };
+    in_force.list(Key::Nameserver).iter().map(server).collect()
+}
+
+fn proxy(in_force: &InForce) -> Result<Option<Proxy>, Error> {
+    let Value::Secret(text) = &in_force.get(Key::Proxy).value else { return Ok(None) };
+    let parsed = text.expose().parse::<Proxy>();
+    // It may hold a password: the problem is named, not the text.
+    parsed.map(Some).map_err(|invalid| in_force.error(Key::Proxy, invalid.problem()))
 }
 
 fn listen(in_force: &InForce) -> Result<SocketAddr, Error> {

@@ -11,6 +11,8 @@ pub(crate) enum Key {
     AllowNetwork,
     AllowMetadata,
     ExtraRoots,
+    Nameserver,
+    Proxy,
     Log,
     LogFormat,
     MaxConnections,
@@ -65,7 +67,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 24] = [
+    pub(crate) const ALL: [Key; 26] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -74,6 +76,8 @@ impl Key {
         Key::AllowNetwork,
         Key::AllowMetadata,
         Key::ExtraRoots,
+        Key::Nameserver,
+        Key::Proxy,
         Key::Log,
         Key::LogFormat,
         Key::MaxConnections,
@@ -130,6 +134,20 @@ impl Key {
             Key::ExtraRoots => {
                 entry("extra_roots", Text, "FILE", None, "Certificates to trust beside Mozilla's, as PEM")
             }
+            Key::Nameserver => entry(
+                "nameserver",
+                List,
+                "ADDRESS",
+                None,
+                "A name server to ask for receivers' names in place of the machine's, such as 10.0.0.2 or 10.0.0.2:5353",
+            ),
+            Key::Proxy => entry(
+                "proxy",
+                Secret,
+                "URL",
+                None,
+                "A proxy that all deliveries go through, such as http://user:password@proxy.acme.example:3128",
+            ),
             Key::Log => entry("log", Text, "FILTER", Some("info"), "What to log, such as debug or ringback=debug"),
             Key::LogFormat => entry("log_format", Text, "FORMAT", Some("text"), "text or json"),
             Key::MaxConnections => {

@@ -1,0 +1,322 @@
+//! Connections: to vetted addresses alone, each step within its own limit.
+//!
+//! ```text
+//!   name ──▶ vetted addresses ──▶ TCP, the first that answers ──▶ the peer, looked at once more ──▶ TLS
+//!    5 s                           5 s                                                              5 s
+//! ```
+//!
+//! Invariant: no socket is opened anywhere else, and no byte is written to a peer that the policy does not allow.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, IpAddr as TlsIp};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::{Host, Url};
+
+use super::resolver::{Resolver, Unresolved};
+use super::{Gate, Policy, Proxy, Scheme};
+use crate::invalid::Invalid;
+
+/// How long each step of connecting may take: the name, the TCP connection, the TLS handshake.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an address may keep silent before the next one is tried beside it (RFC 8305).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Opens connections.
+pub(crate) struct Connector {
+    gate: Gate,
+    resolver: Resolver,
+    proxy: Option<Proxy>,
+    tls: TlsConnector,
+}
+
+/// Why there is no connection. What the names' words are for is the log's to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unconnected {
+    /// The URL itself must not be called.
+    BlockedUrl,
+    /// The name resolves to an address that must not be called.
+    BlockedAddress,
+    /// The name does not resolve, or not in time.
+    NoName,
+    /// Nobody answers there, or not in time.
+    Unreachable,
+    /// Somebody does, and wants no connection.
+    Refused,
+    /// The handshake failed, or took too long.
+    Tls,
+}
+
+/// An open connection.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connector {
+    /// A connector that trusts Mozilla's roots and those in `extra_roots`: any number of PEM certificates, one after
+    /// the other.
+    ///
+    /// # Errors
+    /// The field `extraRoots`: not PEM, or not certificates.
+    pub(crate) fn new(gate: Gate, extra_roots: &[u8]) -> Result<Self, Invalid> {
+        let tls = TlsConnector::from(Arc::new(tls_config(extra_roots)?));
+        Ok(Connector { gate, resolver: Resolver::new(Vec::new()), proxy: None, tls })
+    }
+
+    /// Asks these name servers in place of the machine's.
+    pub(crate) fn with_nameservers(self, nameservers: Vec<SocketAddr>) -> Self {
+        Connector { resolver: Resolver::new(nameservers), ..self }
+    }
+
+    /// Goes through this proxy.
+    pub(crate) fn with_proxy(self, proxy: Proxy) -> Self {
+        Connector { proxy: Some(proxy), ..self }
+    }
+
+    /// Whether a connection that is kept may still be used for this URL.
+    pub(crate) fn admits(&self, url: &Url, peer: SocketAddr) -> bool {
+        let policy = self.gate.policy();
+        policy.check_url(url).is_ok() && Scheme::of(url).is_some_and(|scheme| policy.check_address(peer, scheme))
+    }
+
+    /// Connects for a URL; the second is the vetted address that it leads to, through whatever proxy.
+    ///
+    /// Cancel safe: dropping it closes what was opened.
+    pub(crate) async fn connect(&self, url: &Url) -> Result<(Stream, SocketAddr), Unconnected> {
+        let policy = self.gate.policy();
+        policy.check_url(url).map_err(|_| Unconnected::BlockedUrl)?;
+        let (Some(scheme), Some(host), Some(port)) = (Scheme::of(url), url.host(), url.port_or_known_default()) else {
+            return Err(Unconnected::BlockedUrl);
+        };
+        let addresses = match host {
+            Host::Ipv4(ip) => vec![SocketAddr::new(ip.into(), port)],
+            Host::Ipv6(ip) => vec![SocketAddr::new(ip.into(), port)],
+            Host::Domain(name) => self.resolve(&policy, name, port, scheme).await?,
+        };
+        let (stream, peer) = match &self.proxy {
+            None => within(first_to_answer(addresses)).await?,
+            Some(proxy) => self.through(proxy, addresses).await?,
+        };
+        // Connected to what was vetted; looked at all the same, before the first byte is written.
+        if !policy.check_address(peer, scheme) {
+            tracing::error!(%peer, "a connection led to an address that was not asked for");
+            return Err(Unconnected::BlockedAddress);
+        }
+        let stream = match scheme {
+            Scheme::Http => Stream::Plain(stream),
+            Scheme::Https => Stream::Tls(Box::new(self.secure(stream, &host).await?)),
+        };
+        Ok((stream, peer))
+    }
+
+    async fn resolve(
+        &self,
+        policy: &Policy,
+        name: &str,
+        port: u16,
+        scheme: Scheme,
+    ) -> Result<Vec<SocketAddr>, Unconnected> {
+        match timeout(STEP_TIMEOUT, self.resolver.vetted(policy, name, port, scheme)).await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(Unresolved::NotFound)) | Err(_) => Err(Unconnected::NoName),
+            Ok(Err(Unresolved::Blocked(address))) => {
+                // For the operator alone: the attempt's record says that it was blocked, and not by what.
+                tracing::info!(%name, %address, "a name leads to an address that must not be called");
+                Err(Unconnected::BlockedAddress)
+            }
+        }
+    }
+
+    /// The first of the addresses that the proxy reaches.
+    async fn through(&self, proxy: &Proxy, addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), Unconnected> {
+        let mut failed = Unconnected::Unreachable;
+        let opening = async {
+            // The operator chose it, so its addresses are not vetted.
+            let proxies = match proxy.host() {
+                Host::Ipv4(ip) => vec![IpAddr::from(*ip)],
+                Host::Ipv6(ip) => vec![IpAddr::from(*ip)],
+                Host::Domain(name) => self.resolver.look_up(name).await.ok_or(Unconnected::Unreachable)?,
+            };
+            let proxies: Vec<_> = proxies.into_iter().map(|ip| SocketAddr::new(ip, proxy.port())).collect();
+            for address in addresses {
+                let (stream, _) = first_to_answer(proxies.clone()).await?;
+                match proxy.tunnel(stream, address).await {
+                    Ok(stream) => return Ok((stream, address)),
+                    Err(error) => {
+                        tracing::warn!(%error, proxy = %proxy, "the proxy opened no connection");
+                        failed = Unconnected::Unreachable;
+                    }
+                }
+            }
+            Err(failed)
+        };
+        within(opening).await
+    }
+
+    async fn secure(&self, stream: TcpStream, host: &Host<&str>) -> Result<TlsStream<TcpStream>, Unconnected> {
+        let name = match host {
+            Host::Ipv4(ip) => ServerName::IpAddress(TlsIp::from(IpAddr::from(*ip))),
+            Host::Ipv6(ip) => ServerName::IpAddress(TlsIp::from(IpAddr::from(*ip))),
+            // A final dot is the DNS's, no certificate's.
+            Host::Domain(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name).to_owned();
+                ServerName::try_from(name).map_err(|_| Unconnected::Tls)?
+            }
+        };
+        match timeout(STEP_TIMEOUT, self.tls.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                Err(Unconnected::Tls)
+            }
+            Err(_) => Err(Unconnected::Tls),
+        }
+    }
+}
+
+async fn within<T>(connecting: impl Future<Output = Result<T, Unconnected>>) -> Result<T, Unconnected> {
+    timeout(STEP_TIMEOUT, connecting).await.unwrap_or(Err(Unconnected::Unreachable))
+}
+
+/// The first connection of any of these addresses. Each is given a head start over the next.
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), Unconnected> {
+    let mut waiting = addresses.into_iter();
+    let mut trying = FuturesUnordered::new();
+    let mut failed = Unconnected::Unreachable;
+    loop {
+        let more = match waiting.next() {
+            Some(address) => {
+                trying.push(open(address));
+                true
+            }
+            None => false,
+        };
+        tokio::select! {
+            tried = trying.next() => match tried {
+                Some(Ok(connected)) => return Ok(connected),
+                Some(Err(error)) => failed = error,
+                None => return Err(failed),
+            },
+            () = sleep(NEXT_ADDRESS_AFTER), if more => {}
+        }
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<(TcpStream, SocketAddr), Unconnected> {
+    #[expect(clippy::disallowed_methods, reason = "this is egress: the one place that opens sockets")]
+    let connected = TcpStream::connect(address).await;
+    let stream = connected.map_err(|error| match error.kind() == io::ErrorKind::ConnectionRefused {
+        true => Unconnected::Refused,
+        false => Unconnected::Unreachable,
+    })?;
+    // A request is written whole; waiting to fill a packet would only delay it.
+    let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().map_err(|_| Unconnected::Unreachable)?;
+    Ok((stream, peer))
+}
+
+fn tls_config(extra_roots: &[u8]) -> Result<rustls::ClientConfig, Invalid> {
+    let invalid = |problem: &'static str| Invalid::new("extraRoots", problem);
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let before = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(extra_roots) {
+        let certificate = certificate.map_err(|_| invalid("is not PEM"))?;
+        roots.add(certificate).map_err(|_| invalid("has a certificate that cannot be read"))?;
+    }
+    if roots.len() == before && !extra_roots.is_empty() {
+        return Err(invalid("has no certificate (-----BEGIN CERTIFICATE-----)"));
+    }
+    // The provider is named, because which one is the process's default is not a library's to say.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_roots_that_are_no_certificates_are_refused() {
+        for pem in [
+            "x",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
+            let refused = Connector::new(Gate::default(), pem.as_bytes()).err().unwrap();
+            assert_eq!(refused.field(), "extraRoots", "{pem}");
+        }
+    }
+}

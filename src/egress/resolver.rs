@@ -1,0 +1,196 @@
+//! Names to addresses: looked up without blocking a thread, and vetted, every one of them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::Name;
+use tokio::sync::OnceCell;
+
+use super::{LOOPBACK, Policy, Scheme, is_localhost};
+
+/// How long one name server may take; a second try is made within the limit of the whole.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer is kept at most, whatever it says: a receiver that moved is found again within it.
+const MAX_KEPT: Duration = Duration::from_secs(300);
+
+/// How long it is kept that a name has no address: the next retry asks again.
+const MAX_KEPT_NEGATIVE: Duration = Duration::from_secs(5);
+
+/// How many answers are kept.
+const MAX_ANSWERS: u64 = 4_096;
+
+/// How many questions may be open at one name server: more than attempts can be on their way, so that names that
+/// nobody answers for take no other name's place.
+const MAX_QUESTIONS: usize = 16_384;
+
+/// How many of a name's addresses are tried. Whoever answers with hundreds has this machine knock at hundreds.
+const MAX_ADDRESSES: usize = 4;
+
+/// Where a name's answers come from.
+pub(super) struct Resolver {
+    /// In place of the machine's own, where there are any.
+    nameservers: Vec<SocketAddr>,
+    /// Made at the first name: reading the machine's settings is left out where only addresses are called.
+    resolver: OnceCell<TokioResolver>,
+}
+
+/// Why a name has no address to connect to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unresolved {
+    /// It does not resolve, for now or for good.
+    NotFound,
+    /// This one of its addresses may not be called.
+    Blocked(IpAddr),
+}
+
+impl Resolver {
+    pub(super) fn new(nameservers: Vec<SocketAddr>) -> Self {
+        Resolver { nameservers, resolver: OnceCell::new() }
+    }
+
+    /// The addresses of a name, if every one of them may be called on this port.
+    pub(super) async fn vetted(
+        &self,
+        policy: &Policy,
+        name: &str,
+        port: u16,
+        scheme: Scheme,
+    ) -> Result<Vec<SocketAddr>, Unresolved> {
+        let on_port = |ip| SocketAddr::new(ip, port);
+        if is_localhost(name) {
+            // Never asked for (RFC 6761); where one of the two is allowed, the other is left out.
+            let allowed = LOOPBACK.map(on_port).into_iter().filter(|address| policy.check_address(*address, scheme));
+            return vet(policy, allowed.collect(), scheme);
+        }
+        let answers = self.look_up(name).await.ok_or(Unresolved::NotFound)?;
+        vet(policy, answers.into_iter().map(on_port).collect(), scheme)
+    }
+
+    /// The addresses of a name, unvetted: for names that the operator chose.
+    pub(super) async fn look_up(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let mut name = Name::from_ascii(name).ok()?;
+        // The search list of this machine would lead inside.
+        name.set_fqdn(true);
+        let resolver = self.resolver.get_or_try_init(|| async { build(&self.nameservers) }).await;
+        let answer = match resolver {
+            Ok(resolver) => resolver.lookup_ip(name).await,
+            Err(error) => {
+                tracing::error!(%error, "names cannot be resolved");
+                return None;
+            }
+        };
+        match answer {
+            Ok(answer) => Some(answer.iter().collect()),
+            Err(error) => {
+                tracing::debug!(%error, "a name does not resolve");
+                None
+            }
+        }
+    }
+}
+
+fn build(nameservers: &[SocketAddr]) -> io::Result<TokioResolver> {
+    let provider = TokioRuntimeProvider::default();
+    let mut builder = match nameservers {
+        [] => TokioResolver::builder(provider).map_err(io::Error::other)?,
+        some => {
+            let servers = some.iter().map(nameserver).collect();
+            TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
+        }
+    };
+    bound(builder.options_mut());
+    builder.build().map_err(io::Error::other)
+}
+
+fn nameserver(address: &SocketAddr) -> NameServerConfig {
+    let on_port = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    NameServerConfig::new(address.ip(), true, vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())])
+}
+
+fn bound(options: &mut ResolverOpts) {
+    options.timeout = SERVER_TIMEOUT;
+    options.attempts = 1;
+    options.cache_size = MAX_ANSWERS;
+    options.positive_max_ttl = Some(MAX_KEPT);
+    options.negative_max_ttl = Some(MAX_KEPT_NEGATIVE);
+    options.max_active_requests = MAX_QUESTIONS;
+}
+
+/// All answers, if every one of them may be called: a name that leads inside with one answer in ten is an
+/// attack, or a mistake that would work nine times.
+fn vet(policy: &Policy, mut answers: Vec<SocketAddr>, scheme: Scheme) -> Result<Vec<SocketAddr>, Unresolved> {
+    if let Some(blocked) = answers.iter().find(|address| !policy.check_address(**address, scheme)) {
+        return Err(Unresolved::Blocked(blocked.ip()));
+    }
+    if answers.is_empty() {
+        return Err(Unresolved::NotFound);
+    }
+    answers.truncate(MAX_ADDRESSES);
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vetted(networks: &[&str], url: &str, answers: &[&str]) -> bool {
+        let allowed_networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let policy = Policy { allowed_networks, ..Policy::default() };
+        let url = url::Url::parse(url).unwrap();
+        policy.check_url(&url).unwrap();
+        let port = url.port_or_known_default().unwrap();
+        let answers = answers.iter().map(|answer| SocketAddr::new(answer.parse().unwrap(), port)).collect();
+        vet(&policy, answers, Scheme::of(&url).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn one_bad_answer_refuses_all() {
+        let url = "https://acme.example/";
+        assert!(vetted(&[], url, &["1.1.1.1", "2606:4700::1111"]));
+        assert!(!vetted(&[], url, &["1.1.1.1", "10.0.0.1"]));
+        assert!(!vetted(&[], url, &["1.1.1.1", "::ffff:1.1.1.1"]));
+        assert!(!vetted(&[], url, &[]));
+        assert!(vetted(&["10.0.0.0/8"], url, &["1.1.1.1", "10.0.0.1"]));
+    }
+
+    #[test]
+    fn a_bad_answer_behind_the_first_four_refuses_all() {
+        let mut answers = vec!["1.1.1.1"; 100];
+        assert!(vetted(&[], "https://acme.example/", &answers));
+        answers.push("127.0.0.1");
+        assert!(!vetted(&[], "https://acme.example/", &answers));
+    }
+
+    #[test]
+    fn plain_http_to_a_name_is_decided_by_its_addresses() {
+        let networks = ["10.0.0.0/8", "1.1.1.1:8080"];
+        assert!(vetted(&networks, "http://acme.example/", &["10.0.0.1"]));
+        assert!(!vetted(&networks, "http://acme.example/", &["1.1.1.1"]));
+        assert!(!vetted(&networks, "http://acme.example/", &["10.0.0.1", "1.1.1.1"]));
+        assert!(vetted(&networks, "http://acme.example:8080/", &["1.1.1.1"]));
+        assert!(vetted(&networks, "https://acme.example/", &["1.1.1.1"]));
+    }
+
+    #[test]
+    fn a_bad_port_of_a_name_is_decided_by_its_addresses() {
+        assert!(vetted(&["10.0.0.0/8"], "https://acme.example:6379/", &["10.0.0.1"]));
+        assert!(!vetted(&["10.0.0.0/8"], "https://acme.example:6379/", &["1.1.1.1"]));
+        assert!(!vetted(&["10.0.0.0/8:6379"], "https://acme.example:6379/", &["1.1.1.1"]));
+        assert!(!vetted(&["10.0.0.0/8:6379"], "https://acme.example/", &["10.0.0.1"]));
+    }
+
+    #[test]
+    fn no_more_than_four_addresses_of_a_name_are_tried() {
+        let many = (0..200).map(|last| SocketAddr::from(([1, 1, 1, last], 443))).collect();
+        assert_eq!(vet(&Policy::default(), many, Scheme::Https).unwrap().len(), MAX_ADDRESSES);
+    }
+}
