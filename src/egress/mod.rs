@@ -437,7 +437,23 @@ mod tests {
             }
         }
 
-        /// The route stands for scheme and port: by a URL and by an address, the answer is the same.
+        /// Opted in, the well-known prefix opens an address if and only if the address behind it may be called.
+        #[test]
+        fn an_address_behind_nat64_may_be_called_if_and_only_if_the_one_behind_it_may(
+            bits in prop_oneof![any::<u32>(), (0_u32..256).prop_map(|last| 0x7f00_0000 | last), Just(0xa9fe_a9fe_u32)],
+            port: u16, http: bool, private: bool, allow_metadata: bool,
+        ) {
+            let scheme = if http { Scheme::Http } else { Scheme::Https };
+            let v4 = if private { &["10.0.0.0/8", "127.0.0.0/25"][..] } else { &[] };
+            let opted_in = Policy { allow_metadata, ..allowing(&[&["64:ff9b::/96"], v4].concat()) };
+            let embedding = SocketAddr::new(Ipv6Addr::from_bits(0x0064_ff9b_u128 << 96 | u128::from(bits)).into(), port);
+            let embedded = SocketAddr::new(Ipv4Addr::from_bits(bits).into(), port);
+            prop_assert_eq!(opted_in.check_address(embedding, scheme), opted_in.check_address(embedded, scheme));
+            let not = Policy { allow_metadata, ..allowing(v4) };
+            prop_assert!(!not.check_address(embedding, scheme));
+        }
+
+        /// By a URL and by an address, the answer is the same.
         #[test]
         fn a_url_and_its_address_are_judged_alike(bits: u32, port: u16, http: bool, named in prop::option::of(any::<u16>())) {
             let named = named.unwrap_or(port).max(1);

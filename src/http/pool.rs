@@ -92,11 +92,6 @@ impl Pool {
             tokio::spawn(sweep(shelves));
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().idle.len()
-    }
 }
 
 impl Shelves {
@@ -183,5 +178,141 @@ impl Drop for Swept {
         if let Some(shelves) = self.0.take().and_then(|shelves| shelves.upgrade()) {
             shelves.lock().swept = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Post;
+    use super::*;
+    use crate::egress::Stream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// A connection that has had its first answer, and the receiver's end of it.
+    async fn used() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "to a listener of this test")]
+        let connecting = TcpStream::connect(address);
+        let (ours, theirs) = tokio::join!(connecting, listener.accept());
+        let mut theirs = theirs.unwrap().0;
+        let mut connection = Connection::new(Stream::Plain(ours.unwrap()), address, now()).await.unwrap();
+        let mut post = Post::default();
+        *post.method_mut() = http::Method::POST;
+        let answering = async {
+            assert!(theirs.read(&mut [0; 1024]).await.unwrap() > 0);
+            theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(connection.post(post), answering);
+        let read = connection.read(answer.unwrap().body_mut(), now() + Duration::from_secs(60)).await;
+        assert_eq!(read, (bytes::Bytes::new(), false));
+        (connection, theirs)
+    }
+
+    fn origin(port: usize) -> Origin {
+        Origin::of(&format!("https://acme.example:{port}/hooks?x").parse().unwrap())
+    }
+
+    fn kept(pool: &Pool) -> usize {
+        let kept = pool.0.lock();
+        assert_eq!(kept.idle.len(), kept.of.values().map(VecDeque::len).sum::<usize>());
+        kept.idle.len()
+    }
+
+    async fn is_closed(theirs: &mut TcpStream) -> bool {
+        theirs.read(&mut [0; 16]).await.unwrap() == 0
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_for_its_own_origin_alone() {
+        let pool = Pool::default();
+        let (connection, _theirs) = used().await;
+        pool.keep(origin(1), connection);
+        assert!(pool.take(&origin(2)).is_none());
+        assert!(pool.take(&Origin::of(&"http://acme.example:1/".parse().unwrap())).is_none());
+        assert!(pool.take(&origin(1)).is_some());
+        assert!(pool.take(&origin(1)).is_none());
+        assert_eq!(kept(&pool), 0);
+    }
+
+    #[tokio::test]
+    async fn an_unused_connection_goes_after_30_seconds_although_nobody_asks() {
+        let pool = Pool::default();
+        let (connection, mut theirs) = used().await;
+        pool.keep(origin(1), connection);
+        tokio::time::pause();
+        tokio::time::sleep(IDLE_TIME - Duration::from_millis(1)).await;
+        assert_eq!(kept(&pool), 1);
+        tokio::time::sleep(SWEEP_EVERY * 2).await;
+        assert_eq!(kept(&pool), 0);
+        assert!(is_closed(&mut theirs).await);
+        assert!(!pool.0.lock().swept, "nothing is swept where nothing is kept");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_for_five_minutes_at_most() {
+        let pool = Pool::default();
+        let (mut connection, _theirs) = used().await;
+        tokio::time::pause();
+        for _ in 0..14 {
+            pool.keep(origin(1), connection);
+            tokio::time::advance(Duration::from_secs(20)).await;
+            connection = pool.take(&origin(1)).unwrap();
+        }
+        pool.keep(origin(1), connection);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(pool.take(&origin(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_the_receiver_closed_or_wrote_to_unasked_is_not_used_again() {
+        for unasked in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"x"] {
+            let pool = Pool::default();
+            let (connection, mut theirs) = used().await;
+            pool.keep(origin(1), connection);
+            match unasked {
+                b"" => drop(theirs),
+                some => theirs.write_all(some).await.unwrap(),
+            }
+            // Until it has arrived: nothing tells so without taking the connection.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(pool.take(&origin(1)).is_none(), "{unasked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_receiver_closed_is_let_go_although_nobody_asks() {
+        let pool = Pool::default();
+        let (connection, theirs) = used().await;
+        pool.keep(origin(1), connection);
+        drop(theirs);
+        while kept(&pool) > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn of_too_many_the_longest_unused_goes_first() {
+        let pool = Pool::default();
+        let mut ends = Vec::new();
+        for _ in 0..=MAX_IDLE_OF_ONE {
+            let (connection, theirs) = used().await;
+            pool.keep(origin(1), connection);
+            ends.push(theirs);
+        }
+        assert_eq!(kept(&pool), MAX_IDLE_OF_ONE);
+        assert!(is_closed(&mut ends[0]).await);
+        let last = pool.take(&origin(1)).unwrap();
+        assert_eq!(last.peer, ends.last().unwrap().local_addr().unwrap(), "the one that was used last is taken first");
+    }
+
+    #[tokio::test]
+    async fn connections_go_with_their_pool() {
+        let pool = Pool::default();
+        let (connection, mut theirs) = used().await;
+        pool.keep(origin(1), connection);
+        drop(pool);
+        assert!(is_closed(&mut theirs).await);
     }
 }

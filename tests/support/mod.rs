@@ -2,6 +2,7 @@
 
 #[cfg(feature = "sidecar")]
 pub mod api;
+pub mod dns;
 pub mod http;
 pub mod receiver;
 #[cfg(feature = "sidecar")]
