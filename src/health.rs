@@ -1,4 +1,13 @@
 //! Health: how many requests an endpoint may have on their way, given how it has answered lately. Pure.
+//!
+//! ```text
+//!              an answer                 three timeouts in a row
+//!   UNPROVEN ─────────────▶ ANSWERING ───────────────────────────▶ HANGING
+//!                              ▲                an answer             │
+//!                              └──────────────────────────────────────┘
+//! ```
+//!
+//! Whoever does not answer shares what is left over: see [`Shares`].
 
 use crate::delivery::{Failure, Outcome};
 
@@ -11,18 +20,44 @@ pub const TIMING_OUT_CAP: u32 = 4;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Health {
     timeouts: u32,
+    answered: bool,
+}
+
+/// How many requests may be on their way to endpoints that do not answer, for want of a proof that they do or because
+/// they time out: so that those that answer find permits free, however many others hang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// To those of one application: a quarter of all permits.
+    pub of_one_application: usize,
+    /// To those of all: a half.
+    pub of_all: usize,
+}
+
+impl Shares {
+    /// The shares where this many may be on their way in all; at least four, where there are as many.
+    pub fn of(in_flight: usize) -> Shares {
+        let least = in_flight.min(TIMING_OUT_CAP as usize);
+        Shares { of_one_application: (in_flight / 4).max(least), of_all: (in_flight / 2).max(least) }
+    }
 }
 
 impl Health {
     /// Takes an outcome into account. Any answer, whatever its status, ends a run of timeouts.
     pub fn observe(&mut self, outcome: Outcome) {
         match outcome {
-            // A host that does not answer at all holds its permit for the whole connect limit.
-            Outcome::Failed(Failure::Timeout | Failure::Unreachable) => self.timeouts = self.timeouts.saturating_add(1),
-            Outcome::Answered { .. } => self.timeouts = 0,
+            // Whoever does not answer at all holds its permit for a whole step of connecting.
+            Outcome::Failed(Failure::Timeout | Failure::Unreachable | Failure::Dns | Failure::Tls) => {
+                self.timeouts = self.timeouts.saturating_add(1);
+            }
+            Outcome::Answered { .. } => *self = Health { timeouts: 0, answered: true },
             // Other failures hold no permit for long; they say nothing about slowness.
             Outcome::Failed(_) => {}
         }
+    }
+
+    /// Whether it has answered since the start, and has not timed out ever since.
+    pub fn is_answering(self) -> bool {
+        self.answered && self.timeouts < TIMEOUTS_IN_A_ROW
     }
 
     /// The cap in force, `most` being the endpoint's own.
@@ -45,5 +80,32 @@ mod tests {
         assert_eq!((health.cap(64), health.cap(2)), (4, 2));
         health.observe(Outcome::Answered { status: 500, retry_after: None });
         assert_eq!(health.cap(64), 64);
+    }
+
+    #[test]
+    fn an_endpoint_answers_once_it_has_and_until_it_times_out() {
+        let (answer, timeout) =
+            (Outcome::Answered { status: 500, retry_after: None }, Outcome::Failed(Failure::Timeout));
+        let mut health = Health::default();
+        assert!(!health.is_answering(), "nothing is known of it");
+        health.observe(Outcome::Failed(Failure::Refused));
+        assert!(!health.is_answering());
+        for _ in 0..2 {
+            health.observe(answer);
+            assert!(health.is_answering());
+            for _ in 1..TIMEOUTS_IN_A_ROW {
+                health.observe(timeout);
+                assert!(health.is_answering());
+            }
+            health.observe(timeout);
+            assert!(!health.is_answering());
+        }
+    }
+
+    #[test]
+    fn those_that_do_not_answer_leave_half_of_all_permits_to_the_others() {
+        assert_eq!(Shares::of(1_024), Shares { of_one_application: 256, of_all: 512 });
+        assert_eq!(Shares::of(10), Shares { of_one_application: 4, of_all: 5 });
+        assert_eq!(Shares::of(1), Shares { of_one_application: 1, of_all: 1 });
     }
 }

@@ -1,15 +1,15 @@
 //! Names to addresses: looked up without blocking a thread, and vetted, every one of them.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
-use tokio::sync::OnceCell;
 
 use super::{LOOPBACK, Policy, Scheme, is_localhost};
 
@@ -32,12 +32,22 @@ const MAX_QUESTIONS: usize = 16_384;
 /// How many of a name's addresses are tried. Whoever answers with hundreds has this machine knock at hundreds.
 const MAX_ADDRESSES: usize = 4;
 
+/// Where the machine's name servers stand.
+const MACHINE: &str = "/etc/resolv.conf";
+
 /// Where a name's answers come from.
 pub(super) struct Resolver {
     /// In place of the machine's own, where there are any.
     nameservers: Vec<SocketAddr>,
+    machine: PathBuf,
     /// Made at the first name: reading the machine's settings is left out where only addresses are called.
-    resolver: OnceCell<TokioResolver>,
+    built: Mutex<Option<Built>>,
+}
+
+struct Built {
+    resolver: TokioResolver,
+    /// The machine's settings that it was built from, as they stood.
+    settings: Option<Vec<u8>>,
 }
 
 /// Why a name has no address to connect to.
@@ -51,7 +61,7 @@ pub(super) enum Unresolved {
 
 impl Resolver {
     pub(super) fn new(nameservers: Vec<SocketAddr>) -> Self {
-        Resolver { nameservers, resolver: OnceCell::new() }
+        Resolver { nameservers, machine: MACHINE.into(), built: Mutex::new(None) }
     }
 
     /// The addresses of a name, if every one of them may be called on this port.
@@ -77,35 +87,70 @@ impl Resolver {
         let mut name = Name::from_ascii(name).ok()?;
         // The search list of this machine would lead inside.
         name.set_fqdn(true);
-        let resolver = self.resolver.get_or_try_init(|| async { build(&self.nameservers) }).await;
-        let answer = match resolver {
-            Ok(resolver) => resolver.lookup_ip(name).await,
+        let resolver = match self.resolver() {
+            Ok(resolver) => resolver,
             Err(error) => {
                 tracing::error!(%error, "names cannot be resolved");
                 return None;
             }
         };
-        match answer {
+        match resolver.lookup_ip(name).await {
             Ok(answer) => Some(answer.iter().collect()),
             Err(error) => {
                 tracing::debug!(%error, "a name does not resolve");
+                // That there is no such name is an answer; that nobody answers may be because the machine has moved.
+                if !error.is_no_records_found() {
+                    self.look_whether_the_machine_moved();
+                }
                 None
             }
         }
     }
+
+    fn built(&self) -> MutexGuard<'_, Option<Built>> {
+        // It holds whole values only.
+        self.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let mut built = self.built();
+        if let Some(built) = &*built {
+            return Ok(built.resolver.clone());
+        }
+        let settings = std::fs::read(&self.machine).ok();
+        let resolver = build(&self.nameservers)?;
+        *built = Some(Built { resolver: resolver.clone(), settings });
+        Ok(resolver)
+    }
+
+    /// Forgets the name servers if the machine names others than those that were read; the next name reads them.
+    fn look_whether_the_machine_moved(&self) {
+        let mut built = self.built();
+        let settings = std::fs::read(&self.machine).ok();
+        if built.as_ref().is_some_and(|built| self.nameservers.is_empty() && built.settings != settings) {
+            tracing::info!("this machine's name servers have changed");
+            *built = None;
+        }
+    }
 }
 
-fn build(nameservers: &[SocketAddr]) -> io::Result<TokioResolver> {
+fn build(nameservers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     let provider = TokioRuntimeProvider::default();
+    let of = |servers: &[SocketAddr]| {
+        let servers = servers.iter().map(nameserver).collect();
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        TokioResolver::builder_with_config(config, provider.clone())
+    };
     let mut builder = match nameservers {
-        [] => TokioResolver::builder(provider).map_err(io::Error::other)?,
-        some => {
-            let servers = some.iter().map(nameserver).collect();
-            TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
-        }
+        [] => TokioResolver::builder(provider.clone()).unwrap_or_else(|error| {
+            // As resolv.conf(5) has it; the hosts file is looked into all the same.
+            tracing::warn!(%error, "this machine names no name server: the one on it is asked");
+            of(&[(Ipv4Addr::LOCALHOST, 53).into()])
+        }),
+        some => of(some),
     };
     bound(builder.options_mut());
-    builder.build().map_err(io::Error::other)
+    builder.build()
 }
 
 fn nameserver(address: &SocketAddr) -> NameServerConfig {
@@ -186,6 +231,26 @@ mod tests {
         assert!(!vetted(&["10.0.0.0/8"], "https://acme.example:6379/", &["1.1.1.1"]));
         assert!(!vetted(&["10.0.0.0/8:6379"], "https://acme.example:6379/", &["1.1.1.1"]));
         assert!(!vetted(&["10.0.0.0/8:6379"], "https://acme.example/", &["10.0.0.1"]));
+    }
+
+    #[tokio::test]
+    async fn name_servers_are_read_again_once_the_machine_names_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = folder.path().join("resolv.conf");
+        std::fs::write(&machine, "nameserver 192.0.2.1\n").unwrap();
+        let moves = |nameservers| {
+            let resolver = Resolver { machine: machine.clone(), ..Resolver::new(nameservers) };
+            resolver.resolver().unwrap();
+            resolver
+        };
+        let (follows, told) = (moves(Vec::new()), moves(vec!["192.0.2.9:53".parse().unwrap()]));
+        follows.look_whether_the_machine_moved();
+        assert!(follows.built().is_some(), "nothing has changed");
+        std::fs::write(&machine, "nameserver 192.0.2.2\n").unwrap();
+        follows.look_whether_the_machine_moved();
+        told.look_whether_the_machine_moved();
+        assert!(follows.built().is_none());
+        assert!(told.built().is_some(), "what the operator named stays");
     }
 
     #[test]

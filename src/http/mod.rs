@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -173,7 +173,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The request as it goes out. The length is written by the client, which knows the body.
+/// The request as it goes out.
 fn post(request: &Request) -> Result<Post, Failure> {
     let unsendable = |_| Failure::Unsendable;
     let target = &request.url[Position::BeforePath..Position::AfterQuery];
@@ -191,6 +191,10 @@ fn post(request: &Request) -> Result<Post, Failure> {
         let mut value = HeaderValue::from_str(value.expose()).map_err(unsendable)?;
         value.set_sensitive(true);
         set(headers, name, value);
+    }
+    // The client leaves it out where there is no body, and some receivers answer that with 411.
+    if request.body.is_empty() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     Ok(post)
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::attempt::Attempt;
 use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind};
 use crate::directory::{Destination, Directory};
-use crate::health::Health;
+use crate::health::{Health, Shares};
 use crate::id::ApplicationId;
 use crate::store::{self, DueLanes, Lease, Settled, Settlement};
 use crate::time::Timestamp;
@@ -106,12 +106,20 @@ struct LaneState {
     health: Health,
 }
 
+/// Permits that are held for lanes whose endpoints do not answer.
+#[derive(Debug, Default)]
+struct Unanswered {
+    all: usize,
+    of: HashMap<ApplicationId, usize>,
+}
+
 /// The scheduler's state.
 #[derive(Debug)]
 pub(crate) struct Plan {
     caps: Caps,
     lanes: HashMap<Lane, LaneState>,
     origins: HashMap<String, u32>,
+    unanswered: Unanswered,
     in_flight: usize,
     /// A look or a claim is under way; and whether something rang meanwhile.
     looking: bool,
@@ -140,6 +148,7 @@ impl Plan {
             caps,
             lanes: HashMap::new(),
             origins: HashMap::new(),
+            unanswered: Unanswered::default(),
             in_flight: 0,
             looking: false,
             rang: false,
@@ -169,6 +178,16 @@ impl Plan {
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Whether the permits counted for endpoints that do not answer are those that such lanes hold.
+    #[cfg(test)]
+    pub(crate) fn unanswered_add_up(&self) -> bool {
+        let held = self.lanes.iter().filter(|(_, state)| !state.health.is_answering());
+        let mut of: HashMap<ApplicationId, usize> = HashMap::new();
+        held.filter(|(_, state)| state.in_flight > 0)
+            .for_each(|(lane, state)| *of.entry(lane.application).or_insert(0) += state.in_flight as usize);
+        self.unanswered.all == of.values().sum::<usize>() && self.unanswered.of == of
     }
 
     /// Takes an event, and says what is to be done.
@@ -295,12 +314,17 @@ impl Plan {
             let state = self.lanes.entry(lane).or_default();
             let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.caps.per_endpoint);
             let at_origin = self.origins.get(&destination.origin).copied().unwrap_or(0);
-            if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin {
+            let shared = !state.health.is_answering();
+            let no_share = shared && !self.unanswered.has_room(lane.application, Shares::of(self.caps.in_flight));
+            if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin || no_share {
                 turns.drop_last();
                 continue;
             }
             let timeout = destination.profile.timeout();
             state.in_flight += 1;
+            if shared {
+                self.unanswered.take(lane.application, 1);
+            }
             *self.origins.entry(destination.origin.clone()).or_insert(0) += 1;
             self.in_flight += 1;
             self.wanted.entry(lane).or_insert((0, destination)).0 += 1;
@@ -314,6 +338,9 @@ impl Plan {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
         state.in_flight -= permits;
         self.in_flight -= permits as usize;
+        if !state.health.is_answering() {
+            self.unanswered.give_back(lane.application, permits);
+        }
         if let Some(at_origin) = self.origins.get_mut(origin) {
             *at_origin -= permits;
             if *at_origin == 0 {
@@ -364,7 +391,14 @@ impl Plan {
         let Attempted { lease, destination, attempt, ended_at: now, draw, open } = ended;
         let lane = lease.delivery.lane;
         if let (Some(state), Some(attempt)) = (self.lanes.get_mut(&lane), &attempt) {
+            let answered = state.health.is_answering();
             state.health.observe(attempt.outcome);
+            // All permits of the lane go over to where it counts from now on.
+            match (answered, state.health.is_answering()) {
+                (false, true) => self.unanswered.give_back(lane.application, state.in_flight),
+                (true, false) => self.unanswered.take(lane.application, state.in_flight),
+                (true, true) | (false, false) => {}
+            }
         }
         self.return_permits(lane, &destination.origin, 1);
         let state = match (&attempt, open) {
@@ -406,6 +440,28 @@ impl Plan {
             Err(_) => self.settle_at = Some(now + AFTER_FAILURE),
         }
         self.look_afresh(now, commands);
+    }
+}
+
+impl Unanswered {
+    fn has_room(&self, application: ApplicationId, shares: Shares) -> bool {
+        let own = self.of.get(&application).copied().unwrap_or(0);
+        self.all < shares.of_all && own < shares.of_one_application
+    }
+
+    fn take(&mut self, application: ApplicationId, permits: u32) {
+        self.all += permits as usize;
+        *self.of.entry(application).or_insert(0) += permits as usize;
+    }
+
+    fn give_back(&mut self, application: ApplicationId, permits: u32) {
+        self.all -= permits as usize;
+        if let Some(own) = self.of.get_mut(&application) {
+            *own -= permits as usize;
+            if *own == 0 {
+                self.of.remove(&application);
+            }
+        }
     }
 }
 

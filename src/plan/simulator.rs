@@ -371,6 +371,7 @@ impl Simulation {
         let total: u32 = self.in_flight.values().sum();
         assert_eq!(total as usize, self.plan.in_flight(), "a permit for each attempt on its way, and none else");
         assert!(total as usize <= CAPS.in_flight);
+        assert!(self.plan.unanswered_add_up());
         let mut origins: HashMap<String, u32> = HashMap::new();
         for (lane, count) in &self.in_flight {
             let destination = self.directory.destination(*lane).unwrap();

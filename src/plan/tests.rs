@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::attempt::{Timing, Trigger};
+use crate::delivery::{DeliveryId, Progress};
 use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
-use crate::id::EndpointId;
+use crate::id::{AttemptId, EndpointId, MessageId};
+use crate::store::Fence;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const CAPS: Caps = Caps { in_flight: 2, per_endpoint: 2, per_origin: 100, unsettled: 100 };
@@ -67,4 +70,63 @@ fn applications_take_turns_for_scarce_permits() {
     let [Command::Claim { wanted, .. }] = &commands[..] else { panic!("{commands:?}") };
     let of: Vec<_> = wanted.iter().map(|(lane, permits)| (lane.application.to_bytes()[0], *permits)).collect();
     assert_eq!(of, [(1, 1), (2, 1)]);
+}
+
+/// What a look at these lanes has claimed: how many permits of each application.
+fn claimed(plan: &mut Plan, lanes: Vec<(Lane, Option<Arc<Destination>>)>) -> BTreeMap<u8, usize> {
+    plan.step(Event::Rang, NOW);
+    let commands = plan.step(looked(lanes, false), NOW);
+    let mut of = BTreeMap::new();
+    for command in &commands {
+        let Command::Claim { wanted, .. } = command else { continue };
+        wanted.iter().for_each(|(lane, permits)| *of.entry(lane.application.to_bytes()[0]).or_insert(0) += permits);
+    }
+    of
+}
+
+fn lease(lane: Lane) -> Lease {
+    let delivery = DeliveryId { lane, message: MessageId::from_bytes([1; 16]) };
+    Lease { delivery, progress: Progress::new(NOW), message: None, fence: Fence { epoch: 1, counter: 1 }, lost: false }
+}
+
+/// The end of the attempt that a lease was for.
+fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event {
+    let attempt = Attempt {
+        id: AttemptId::from_bytes([1; 16]),
+        delivery: lease.delivery,
+        number: 1,
+        round: 1,
+        trigger: Trigger::First,
+        started_at: NOW,
+        url: String::new(),
+        request_headers: Vec::new(),
+        outcome,
+        response: None,
+        timing: Timing::default(),
+        result: StateKind::Leased,
+    };
+    let attempt = Some(attempt);
+    Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at: NOW, draw: 0.5, open: Ok(()) }))
+}
+
+#[test]
+fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
+    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
+    let mut plan = Plan::new(caps);
+    // One endpoint of application 9 has answered; nothing is known of all others.
+    let good = destination(9, 1);
+    assert_eq!(claimed(&mut plan, vec![good.clone()]), BTreeMap::from([(9, 16)]));
+    plan.step(Event::Claimed(vec![lease(good.0)]), NOW);
+    let answer = Outcome::Answered { status: 200, retry_after: None };
+    plan.step(ended(lease(good.0), good.1.clone().unwrap(), answer), NOW);
+    plan.step(looked(Vec::new(), false), NOW);
+    assert_eq!(plan.in_flight(), 0);
+
+    let hanging = |application| (1..=40).map(move |endpoint| destination(application, endpoint));
+    let lanes: Vec<_> = (1..=5).flat_map(hanging).collect();
+    let taken = claimed(&mut plan, lanes.iter().cloned().chain([good.clone()]).collect());
+    assert_eq!(taken[&9], 32, "the endpoint that answers has all that is left: {taken:?}");
+    assert_eq!(taken.values().sum::<usize>(), 64);
+    assert!(taken.iter().all(|(application, permits)| *application == 9 || *permits <= 16), "{taken:?}");
+    assert!(plan.unanswered_add_up());
 }
