@@ -57,6 +57,8 @@ pub(crate) enum Unconnected {
     Unreachable,
     /// Somebody does, and wants no connection.
     Refused,
+    /// Somebody did, and ended it at once.
+    Reset,
     /// The handshake failed, or took too long.
     Tls,
 }
@@ -220,14 +222,22 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> Result<(TcpStream, Socke
 async fn open(address: SocketAddr) -> Result<(TcpStream, SocketAddr), Unconnected> {
     #[expect(clippy::disallowed_methods, reason = "this is egress: the one place that opens sockets")]
     let connected = TcpStream::connect(address).await;
-    let stream = connected.map_err(|error| match error.kind() == io::ErrorKind::ConnectionRefused {
-        true => Unconnected::Refused,
-        false => Unconnected::Unreachable,
-    })?;
+    let stream = connected.map_err(|error| why(&error))?;
     // A request is written whole; waiting to fill a packet would only delay it.
     let _ = stream.set_nodelay(true);
-    let peer = stream.peer_addr().map_err(|_| Unconnected::Unreachable)?;
+    // What was connected and has no peer any more was reset meanwhile.
+    let peer = stream.peer_addr().map_err(|_| Unconnected::Reset)?;
     Ok((stream, peer))
+}
+
+fn why(error: &io::Error) -> Unconnected {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        Unconnected::Refused
+    } else if error.kind() == io::ErrorKind::ConnectionReset {
+        Unconnected::Reset
+    } else {
+        Unconnected::Unreachable
+    }
 }
 
 fn tls_config(extra_roots: &[u8]) -> Result<rustls::ClientConfig, Invalid> {

@@ -50,8 +50,8 @@ pub(super) struct Connection {
 /// Why no head came back.
 #[derive(Debug)]
 pub(super) enum Unanswered {
-    /// The connection had ended before a byte of the request was written: here it is again.
-    Unsent(Box<Post>),
+    /// The connection had ended before a byte of the request was written: here it is again, and how that came.
+    Unsent(Box<Post>, Failure),
     /// It broke.
     Broken(Failure),
 }
@@ -73,9 +73,12 @@ impl Connection {
         let interim = self.interim.clone();
         hyper::ext::on_informational(&mut request, move |_| interim.came());
         let head = drive(&mut self.driver, self.requests.try_send_request(request)).await;
+        // They may all have come at once, the answer after them: nothing was read then that could have been refused.
+        if self.interim.are_too_many() {
+            return Err(Unanswered::Broken(Failure::Protocol));
+        }
         head.map_err(|mut refused| match refused.take_message() {
-            Some(request) => Unanswered::Unsent(Box::new(request)),
-            None if self.interim.are_too_many() => Unanswered::Broken(Failure::Protocol),
+            Some(request) => Unanswered::Unsent(Box::new(request), unsent(refused.error())),
             None => Unanswered::Broken(failure(refused.error())),
         })
     }
@@ -198,6 +201,16 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// The log's word for why a connection took no request: it was closed or reset, or the receiver spoke first. The
+/// reason is beside the error that says so.
+fn unsent(error: &hyper::Error) -> Failure {
+    let Some(reason) = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>()) else {
+        return Failure::Reset;
+    };
+    let by_io = std::error::Error::source(reason).is_some_and(|cause| cause.is::<io::Error>());
+    if by_io || reason.is_closed() || reason.is_incomplete_message() { failure(reason) } else { Failure::Protocol }
 }
 
 /// The log's word for how a connection broke before a head came.

@@ -131,7 +131,7 @@ impl HttpTransport {
         while let Some(mut connection) = self.kept(&request.url, origin) {
             match connection.post(post).await {
                 Ok(answer) => return Ok(Head { connection, answer }),
-                Err(Unanswered::Unsent(unsent)) => post = *unsent,
+                Err(Unanswered::Unsent(unsent, _)) => post = *unsent,
                 Err(Unanswered::Broken(failure)) => return Err(failure),
             }
         }
@@ -139,8 +139,7 @@ impl HttpTransport {
         let mut connection = Connection::new(stream, peer, now()).await?;
         match connection.post(post).await {
             Ok(answer) => Ok(Head { connection, answer }),
-            Err(Unanswered::Unsent(_)) => Err(Failure::Reset),
-            Err(Unanswered::Broken(failure)) => Err(failure),
+            Err(Unanswered::Unsent(_, failure) | Unanswered::Broken(failure)) => Err(failure),
         }
     }
 
@@ -217,6 +216,7 @@ fn failure(unconnected: Unconnected) -> Failure {
         Unconnected::NoName => Failure::Dns,
         Unconnected::Unreachable => Failure::Unreachable,
         Unconnected::Refused => Failure::Refused,
+        Unconnected::Reset => Failure::Reset,
         Unconnected::Tls => Failure::Tls,
     }
 }
