@@ -197,7 +197,7 @@ mod tests {
         let connecting = TcpStream::connect(address);
         let (ours, theirs) = tokio::join!(connecting, listener.accept());
         let mut theirs = theirs.unwrap().0;
-        let mut connection = Connection::new(Stream::Plain(ours.unwrap()), address, now()).await.unwrap();
+        let mut connection = Connection::new(Stream::Left(ours.unwrap()), address, now()).await.unwrap();
         let mut post = Post::default();
         *post.method_mut() = http::Method::POST;
         let answering = async {
