@@ -124,7 +124,8 @@ fn request_headers(request: &Request) -> Result<HeaderMap, Failure> {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Failure::Unsendable)?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| Failure::Unsendable)?;
         value.set_sensitive(true);
-        headers.append(name, value);
+        // The last one of a name counts: ours stand last.
+        headers.insert(name, value);
     }
     // The client leaves it out where there is no body, and some receivers answer that with 411.
     if request.body.is_empty() {
