@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use crate::application::{validate_metadata, validate_throttle_rate, validate_uid};
-use crate::header::{CustomHeader, validate_headers};
+use crate::header::{CustomHeader, is_reserved, validate_headers};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
@@ -351,6 +351,17 @@ impl EndpointSettings {
             profile.retry = retry.over(&profile.retry)?;
         }
         Ok(profile)
+    }
+
+    /// Takes out the headers that were stored before their names were reserved, and gives the names. The endpoint can still
+    /// be used without them.
+    pub(crate) fn take_out_reserved(&mut self) -> Vec<String> {
+        let Ok(profile) = self.resolve_profile() else { return Vec::new() };
+        let (reserved, kept) =
+            std::mem::take(&mut self.headers).into_iter().partition(|header| is_reserved(&header.name, &profile));
+        self.headers = kept;
+        let reserved: Vec<CustomHeader> = reserved;
+        reserved.into_iter().map(|header| header.name).collect()
     }
 
     /// Checks everything but the URL's address, which is the egress policy's to judge.

@@ -37,8 +37,10 @@ pub(super) fn header_map(headers: impl IntoIterator<Item = Header>) -> BTreeMap<
 /// The headers of a file: one a line. In an argument list, everybody on the machine could read their values.
 pub(super) fn headers_of(file: &Path) -> Result<Vec<Header>, Problem> {
     let text = read(file)?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| line.parse().map_err(Problem::usage)).collect()
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    // Without the line itself: it may hold what is secret.
+    let problem = |place: usize| format!("{}:{}: must be `Name: value`", file.display(), place + 1);
+    lines.map(|(place, line)| line.parse().map_err(|_| Problem::usage(problem(place)))).collect()
 }
 
 /// A name and a value: `team=blue`.

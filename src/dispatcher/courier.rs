@@ -135,17 +135,22 @@ fn request(destination: &Destination, message: &Message, now: Timestamp, wall: T
     let signed = signature::sign(profile, &secrets, what)?;
     let content_type = if message.json || wraps { "application/json" } else { "application/octet-stream" };
 
-    let mut headers = Vec::with_capacity(endpoint.settings.headers.len() + signed.len() + 1);
+    let redact = sends_the_secret_itself(profile, &secrets);
+    let mut ours = vec![("Content-Type".to_owned(), content_type.to_owned(), content_type.to_owned())];
+    ours.extend(signed.into_iter().map(|(name, value)| {
+        let logged = if redact { REDACTED.to_owned() } else { value.clone() };
+        (name, value, logged)
+    }));
+    let mut headers = Vec::with_capacity(endpoint.settings.headers.len() + ours.len());
     let mut log = Vec::with_capacity(headers.capacity());
-    for custom in &endpoint.settings.headers {
+    // No endpoint is made with a header that is ours; should one have it all the same, ours wins.
+    let is_ours = |name: &str| ours.iter().any(|(ours, _, _)| ours.eq_ignore_ascii_case(name));
+    for custom in endpoint.settings.headers.iter().filter(|custom| !is_ours(&custom.name)) {
         log.push((custom.name.clone(), REDACTED.to_owned()));
         headers.push((custom.name.clone(), custom.value.clone()));
     }
-    log.push(("Content-Type".to_owned(), content_type.to_owned()));
-    headers.push(("Content-Type".to_owned(), Secret::from(content_type)));
-    let redact = sends_the_secret_itself(profile, &secrets);
-    for (name, value) in signed {
-        log.push((name.clone(), if redact { REDACTED.to_owned() } else { value.clone() }));
+    for (name, value, logged) in ours {
+        log.push((name.clone(), logged));
         headers.push((name, Secret::new(value)));
     }
     Ok(Ready { request: Request { url: url.clone(), headers, body, timeout: profile.timeout() }, headers: log })
@@ -155,4 +160,47 @@ fn sends_the_secret_itself(profile: &Profile, secrets: &[Secret]) -> bool {
     let token =
         |secret: &Secret| profile.signing.rule(secret.expose()).is_some_and(|rule| rule.kind == KeyKind::StaticToken);
     secrets.iter().any(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::NewApplication;
+    use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus, SigningKey};
+    use crate::header::CustomHeader;
+    use crate::id::{ApplicationId, EndpointId, MessageId};
+    use crate::message::Routing;
+    use crate::testing;
+
+    #[test]
+    fn a_custom_header_never_stands_beside_ours() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let application = NewApplication::named("A").build(ApplicationId::from_bytes([1; 16]), now).unwrap().id;
+        let endpoint = Endpoint {
+            id: EndpointId::from_bytes([2; 16]),
+            application,
+            settings: EndpointSettings::at("https://a.example/"),
+            keys: vec![SigningKey { secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(), expires_at: None }],
+            status: EndpointStatus::Enabled,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut destination = Destination::new(endpoint, 1).unwrap();
+        // As if they had got past every check.
+        for name in ["Svix-Signature", "content-type", "X-Other"] {
+            destination.endpoint.settings.headers.push(CustomHeader::new(name, "forged"));
+        }
+        let message = testing::message(application, MessageId::from_bytes([3; 16]), now, "{}", Routing::To(vec![]));
+        let Ready { request, headers } = request(&destination, &message, now, now).unwrap();
+        for sent in [
+            request.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            headers.iter().map(|(name, _)| name).collect(),
+        ] {
+            let mut names: Vec<String> = sent.iter().map(|name| name.to_ascii_lowercase()).collect();
+            names.sort();
+            assert_eq!(names, ["content-type", "svix-id", "svix-signature", "svix-timestamp", "x-other"]);
+        }
+        let forged = request.headers.iter().filter(|(_, value)| value.expose() == "forged").count();
+        assert_eq!(forged, 1, "X-Other alone");
+    }
 }

@@ -216,7 +216,11 @@ impl Ringback {
         let mut endpoints = BTreeMap::new();
         for record in self.all_records(RecordKind::Endpoint, Some(id)).await? {
             let Ok(endpoint_id) = record.key.key.as_slice().try_into().map(EndpointId::from_bytes) else { continue };
-            let endpoint = records::endpoint_from(id, endpoint_id, &record.value, &self.inner.seals);
+            let mut endpoint = records::endpoint_from(id, endpoint_id, &record.value, &self.inner.seals);
+            let reserved = endpoint.as_mut().map(|endpoint| endpoint.settings.take_out_reserved());
+            for header in reserved.unwrap_or_default() {
+                tracing::warn!(endpoint = %endpoint_id, header, "a stored header is reserved by now, and is not sent");
+            }
             match endpoint.map(|endpoint| Destination::new(endpoint, record.version)) {
                 Some(Ok(destination)) => drop(endpoints.insert(endpoint_id, Arc::new(destination))),
                 Some(Err(problem)) => tracing::error!(endpoint = %endpoint_id, %problem, "an endpoint cannot be used"),

@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::{Method, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -182,30 +182,21 @@ fn post(request: &Request) -> Result<Post, Failure> {
     *post.uri_mut() = target.parse::<Uri>().map_err(|_| Failure::Unsendable)?;
     let headers = post.headers_mut();
     headers.reserve(request.headers.len() + 3);
-    let host = &request.url[Position::BeforeHost..Position::AfterPort];
-    headers.insert(HOST, HeaderValue::from_str(host).map_err(unsendable)?);
     headers.insert(USER_AGENT, AGENT);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     for (name, value) in &request.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Failure::Unsendable)?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(unsendable)?;
         value.set_sensitive(true);
-        set(headers, name, value);
-    }
-    // The client leaves it out where there is no body, and some receivers answer that with 411.
-    if request.body.is_empty() {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    Ok(post)
-}
-
-/// What the endpoint says in place of what stands there by default; what is said twice is sent twice.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    if name == USER_AGENT || name == ACCEPT {
+        // The last one of a name counts: ours stand last.
         headers.insert(name, value);
-    } else {
-        headers.append(name, value);
     }
+    // Whom it goes to and where it ends is nobody's to say but ours, whatever was let through above.
+    headers.remove(TRANSFER_ENCODING);
+    let host = &request.url[Position::BeforeHost..Position::AfterPort];
+    headers.insert(HOST, HeaderValue::from_str(host).map_err(unsendable)?);
+    headers.insert(CONTENT_LENGTH, request.body.len().into());
+    Ok(post)
 }
 
 /// The log's word for why there is no connection.

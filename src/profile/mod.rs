@@ -396,7 +396,7 @@ fn is_printable(text: &str) -> bool {
 /// Header names that belong to the transport, to proxies, or to a cloud's metadata service: neither a tenant's
 /// own headers nor a profile's may write them.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 13] = [
         "host",
         "content-length",
         "content-type",
@@ -410,9 +410,15 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         "forwarded",
         "cookie",
         "metadata",
-        "metadata-flavor",
     ];
-    const PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-aws-ec2-metadata-token", "x-google-metadata"];
+    const PREFIXES: [&str; 6] = [
+        "proxy-",
+        "x-forwarded-",
+        "metadata-",
+        "x-aws-ec2-metadata-token",
+        "x-aliyun-ecs-metadata-token",
+        "x-google-metadata",
+    ];
     let name = name.to_ascii_lowercase();
     NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -181,17 +181,20 @@ impl Reader<'_> {
         Ok(secret)
     }
 
-    /// The endpoint's headers: a text, `{ env = "VARIABLE" }` or `{ file = "path" }` each.
+    /// The endpoint's headers: a text, `{ env = "VARIABLE" }` or `{ file = "path" }` each, which no output shows; or
+    /// `{ value = "text", sensitive = false }`, which may be shown.
     fn headers(&mut self, table: &mut Table<'_>) -> Result<Vec<CustomHeader>, Error> {
         let whole = table.clone();
         let mut headers = Vec::new();
         for (name, value) in table.take_entries("headers")? {
-            let found = match source(&value) {
-                Some((source, text)) => self.get(source, text),
-                None => Err(r#"must be a text, { env = "VARIABLE" } or { file = "path" }"#.to_owned()),
+            let found = match (shown(&value), source(&value)) {
+                (Some(text), _) => Ok(CustomHeader::plain(name.as_str(), text)),
+                (None, Some((source, text))) => {
+                    self.get(source, text).map(|value| CustomHeader::new(name.as_str(), value))
+                }
+                (None, None) => Err(HEADER.to_owned()),
             };
-            let value = found.map_err(|problem| whole.error(&format!("headers.{name}"), problem))?;
-            headers.push(CustomHeader::new(name, value));
+            headers.push(found.map_err(|problem| whole.error(&format!("headers.{name}"), problem))?);
         }
         Ok(headers)
     }
@@ -209,6 +212,8 @@ impl Reader<'_> {
     }
 }
 
+const HEADER: &str =
+    r#"must be a text, { env = "VARIABLE" } or { file = "path" }, or { value = "text", sensitive = false }"#;
 const REQUIRED: &str = "is required: by its uid it is found again at the next start";
 
 /// Where a secret stands.
@@ -231,6 +236,13 @@ fn source<'v>(value: &'v DeValue<'_>) -> Option<(Source, &'v str)> {
         _ => return None,
     };
     Some((source, text.get_ref().as_str()?))
+}
+
+/// The text of a header that is declared as one that may be shown.
+fn shown<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
+    let entries = value.as_table().filter(|entries| entries.len() == 2)?;
+    let sensitive = entries.get("sensitive")?.get_ref().as_bool()?;
+    entries.get("value")?.get_ref().as_str().filter(|_| !sensitive)
 }
 
 /// A secret that is a file's only line.

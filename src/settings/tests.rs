@@ -321,6 +321,26 @@ fn a_secret_that_cannot_be_taken_is_named_by_where_it_was_given() {
 }
 
 #[test]
+fn declared_headers_are_shown_only_where_the_file_says_so() {
+    let start = "[[application]]\nuid = 'a'\n[[application.endpoint]]\nuid = 'e'\nurl = 'https://acme.example/'\n";
+    let with = |headers: &str| read(&format!("{start}headers = {{ {headers} }}"), &[("ACME", "canary")], &[]);
+    let shown = |headers: &str| -> Option<String> {
+        let settings = with(headers).unwrap();
+        settings.declared.applications[0].endpoints[0].settings.headers[0].shown().map(str::to_owned)
+    };
+    assert_eq!(shown("X-Region = { value = 'eu', sensitive = false }").as_deref(), Some("eu"));
+    for hidden in ["X-Region = 'eu'", "X-A = { env = 'ACME' }", "X-Token = { value = 'canary', sensitive = false }"] {
+        assert_eq!(shown(hidden), None, "{hidden}");
+    }
+    for wrong in
+        ["X-A = { value = 'v' }", "X-A = { value = 'v', sensitive = true }", "X-A = { value = 1, sensitive = false }"]
+    {
+        let problem = with(wrong).unwrap_err().to_string();
+        assert!(problem.contains("headers.X-A: must be a text"), "{problem}");
+    }
+}
+
+#[test]
 fn the_example_file_is_read_and_says_the_defaults() {
     let example = include_str!("../../docs/ringback.example.toml");
     let secrets = [("ACME_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), ("ACME_API_KEY", "key")];

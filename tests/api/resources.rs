@@ -100,7 +100,7 @@ async fn put_replaces_what_clients_know_and_keeps_what_only_this_server_has() {
     assert_eq!((&put["metadata"], &put["eventTypes"]), (&json!({}), &json!(["call.completed"])));
     assert_eq!((&put["profile"], &put["timeoutMs"]), (&json!("subverse"), &json!(900)));
     let headers = api.http.get("/app/acme/endpoint/main/headers").await.is(200);
-    assert_eq!(headers["sensitive"], json!(["x-a"]));
+    assert_eq!(headers, json!({"headers": {"x-a": "1"}, "sensitive": []}));
     let fresh = api.http.put("/app/acme/endpoint/fresh", json!({"url": "https://c.example/"})).await.is(201);
     assert_eq!(fresh["uid"], "fresh");
 }
@@ -127,14 +127,14 @@ async fn patch_changes_what_it_names_and_null_resets() {
 }
 
 #[tokio::test]
-async fn headers_are_set_added_and_removed_and_never_shown() {
+async fn headers_are_set_added_and_removed() {
     let api = Api::start().await;
     api.application("acme").await;
     let receiver = api.endpoint("acme", json!({"uid": "main"})).await;
     let path = "/app/acme/endpoint/main/headers";
     api.http.put(path, json!({"headers": {"X-A": "1", "X-B": "2"}})).await.is(204);
     api.http.patch(path, json!({"headers": {"x-b": null, "X-C": "3"}})).await.is(204);
-    assert_eq!(api.http.get(path).await.is(200), json!({"headers": {}, "sensitive": ["X-A", "X-C"]}));
+    assert_eq!(api.http.get(path).await.is(200), json!({"headers": {"X-A": "1", "X-C": "3"}, "sensitive": []}));
     api.http.patch(path, json!({"headers": {}, "deleteHeaders": ["X-C"]})).await.is(204);
     api.send("acme", json!({})).await;
     let received = receiver.expect(1).await;
@@ -143,6 +143,39 @@ async fn headers_are_set_added_and_removed_and_never_shown() {
         (Some("1"), None, None)
     );
     api.http.patch(path, json!({"headers": {"content-length": "1"}})).await.names(&["body", "headers"]);
+}
+
+#[tokio::test]
+async fn the_values_of_sensitive_headers_are_sent_and_never_shown() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let given = json!({"uid": "main", "headers": {"X-Team": "blue", "X-Api-Key": "canary-1"}});
+    let receiver = api.endpoint("acme", given).await;
+    let path = "/app/acme/endpoint/main/headers";
+    let shown = async || api.http.get(path).await.is(200);
+    assert_eq!(shown().await, json!({"headers": {"X-Team": "blue"}, "sensitive": ["X-Api-Key"]}));
+    api.http.patch(path, json!({"headers": {"X-Partner": "canary-2"}, "sensitive": ["x-partner"]})).await.is(204);
+    assert_eq!(shown().await, json!({"headers": {"X-Team": "blue"}, "sensitive": ["X-Api-Key", "X-Partner"]}));
+    // Marked without being set; and nothing that was hidden comes to light by being set again.
+    api.http.patch(path, json!({"headers": {}, "sensitive": ["X-Team"]})).await.is(204);
+    api.http.patch(path, json!({"headers": {"X-Partner": "canary-3", "x-team": "canary-4"}})).await.is(204);
+    assert_eq!(shown().await, json!({"headers": {}, "sensitive": ["X-Api-Key", "X-Partner", "x-team"]}));
+    api.http.put(path, json!({"headers": {"X-Partner": "canary-5", "X-New": "n"}})).await.is(204);
+    assert_eq!(shown().await, json!({"headers": {"X-New": "n"}, "sensitive": ["X-Partner"]}));
+    let put = json!({"url": receiver.url, "headers": {"X-Partner": "canary-6"}});
+    api.http.put("/app/acme/endpoint/main", put).await.is(200);
+    assert_eq!(shown().await, json!({"headers": {}, "sensitive": ["X-Partner"]}));
+    api.send("acme", json!({})).await;
+    assert_eq!(receiver.expect(1).await[0].header("x-partner"), Some("canary-6"));
+    // Only whoever sets all anew and says what is sensitive makes one that is shown; a credential never is.
+    let plain = json!({"headers": {"X-Partner": "known", "Authorization": "Bearer canary"}, "sensitive": []});
+    api.http.put(path, plain).await.is(204);
+    assert_eq!(shown().await, json!({"headers": {"X-Partner": "known"}, "sensitive": ["Authorization"]}));
+    for body in
+        [json!({"headers": {}, "sensitive": ["X-None"]}), json!({"headers": {"X-A": null}, "sensitive": ["X-A"]})]
+    {
+        api.http.patch(path, body).await.names(&["body", "sensitive"]);
+    }
 }
 
 #[tokio::test]

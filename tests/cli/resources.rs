@@ -81,7 +81,17 @@ async fn an_endpoint_is_made_changed_and_reset() {
     assert_eq!(made["profile"], "standard-webhooks");
 
     let headers = served.one(&["endpoint", "headers", "acme", "main", "--set", "X-New: 1", "--remove", "X-Team"]).await;
-    assert_eq!(headers["sensitive"], serde_json::json!(["X-New"]));
+    assert_eq!(headers["headers"], serde_json::json!({"X-New": "1"}));
+    let headers = served.one(&["endpoint", "headers", "acme", "main", "--sensitive", "X-New"]).await;
+    assert_eq!(headers, serde_json::json!({"headers": {}, "sensitive": ["X-New"]}));
+    let file = served.dir.path().join("headers");
+    std::fs::write(&file, "X-A: 1\nAuthorization Bearer canary\n").unwrap();
+    let file = super::program::text(&file);
+    let refused = served.run(&["endpoint", "headers", "acme", "main", "--set-file", &file]).await;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("headers:2: ") && !refused.stderr.contains("canary"),
+        "{refused:?}"
+    );
     let changed =
         served.one(&["endpoint", "update", "acme", "main", "--reset", "timeoutMs", "--reset", "channels"]).await;
     assert_eq!((&changed["timeoutMs"], &changed["channels"]), (&serde_json::Value::Null, &serde_json::Value::Null));

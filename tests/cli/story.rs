@@ -197,7 +197,7 @@ async fn the_doctor_counts_and_finds_nothing() {
     let report = served.one(&["doctor"]).await;
     assert_eq!((&report["ok"], &report["applications"][0]["messages"]), (&true.into(), &1.into()));
     let shown = served.run(&["doctor"]).await.ok();
-    assert!(shown.stdout.contains("all is well") && shown.stdout.contains(" bytes\n"), "{shown:?}");
+    assert!(shown.stdout.contains("all is well") && shown.stdout.contains(", 0 bytes of payloads\n"), "{shown:?}");
     assert!(!shown.stdout.contains("Bytes ") && !shown.stderr.contains("no server"), "{shown:?}");
 }
 

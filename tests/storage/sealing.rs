@@ -263,3 +263,32 @@ async fn a_turn_over_that_is_cut_short_goes_on_where_it_was() {
     world.stop().await;
     println!("cut short {cut} times");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_was_stored_before_its_name_was_reserved_overrides_none_of_ours() {
+    let receiver = Receiver::answering(200).await;
+    let mut world = earlier(&receiver.url, 1).await;
+    let (store, records) = records(&world.config.path, world.app).await;
+    let record = records.into_iter().next().unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
+    let names =
+        ["svix-signature", "Svix-Id", "WEBHOOK-SIGNATURE", "Host", "Content-Length", "Content-Type", "Metadata-Token"];
+    for name in names {
+        let forged = serde_json::json!([name, {"key": 0, "text": "99"}]);
+        value["headers"].as_array_mut().unwrap().push(forged);
+    }
+    let put = Put { key: record.key, expected: record.version, active: true, value: Some(value.to_string().into()) };
+    assert!(store.put(vec![put]).await.unwrap());
+    store.close().await.unwrap();
+    world.reopen().await;
+    world.run();
+    // The signature is ours and fits, and the header that is no harm still goes out.
+    still_signs(&mut world, &receiver).await;
+    let request = receiver.received().pop().unwrap();
+    for name in names {
+        let values: Vec<_> = request.headers.iter().filter(|(sent, _)| sent.eq_ignore_ascii_case(name)).collect();
+        assert!(values.len() <= 1 && values.iter().all(|(_, value)| value != "99"), "{values:?}");
+    }
+    assert_eq!((request.header("webhook-signature"), request.header("metadata-token")), (None, None));
+    world.stop().await;
+}

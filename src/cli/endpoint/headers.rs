@@ -27,16 +27,20 @@ pub(super) async fn run(
     mut set: Vec<Header>,
     set_file: Option<&Path>,
     remove: &[String],
+    sensitive: &[String],
 ) -> Result<(), Problem> {
     let path = named.below(&["headers"]);
     if let Some(file) = set_file {
         set.extend(headers_of(file)?);
     }
-    if !set.is_empty() || !remove.is_empty() {
+    if !set.is_empty() || !remove.is_empty() || !sensitive.is_empty() {
         let set: Map<String, Value> = set.into_iter().map(|header| (header.name, header.value.into())).collect();
         let mut change = json!({ "headers": set });
         if !remove.is_empty() {
             change["deleteHeaders"] = remove.into();
+        }
+        if !sensitive.is_empty() {
+            change["sensitive"] = sensitive.into();
         }
         session.api.patch_silently(&path, &change).await?;
     }

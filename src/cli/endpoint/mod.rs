@@ -122,6 +122,10 @@ pub(super) enum What {
         /// Remove a header
         #[arg(long, value_name = "NAME")]
         remove: Vec<String>,
+        /// Never show the value of this header again; can be given more than once. Those whose names say that they carry
+        /// credentials are never shown anyway
+        #[arg(long, value_name = "NAME")]
+        sensitive: Vec<String>,
     },
     /// Counts its deliveries by how they stand
     Stats {
@@ -200,8 +204,8 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
         What::Disable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": true})).await?)?,
         What::Secret(named) => secret::reveal(session, &named).await?,
         What::Rotate { named, secret_file, grace } => secret::rotate(session, &named, secret_file, grace).await?,
-        What::Headers { named, set, set_file, remove } => {
-            headers::run(session, &named, set, set_file.as_deref(), &remove).await?;
+        What::Headers { named, set, set_file, remove, sensitive } => {
+            headers::run(session, &named, set, set_file.as_deref(), &remove, &sensitive).await?;
         }
         What::Stats { named, since, until } => show_stats(session, &named, since, until).await?,
         What::Test { named, event_type } => return test::run(session, &named, event_type).await,

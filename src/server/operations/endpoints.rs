@@ -9,14 +9,15 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    CustomHeader, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
-    Secret, Timestamp,
+    Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::headers;
 use super::messages::MessageOut;
 use super::profiles::ProfileChoiceOut;
 use crate::server::api::Api;
@@ -90,7 +91,8 @@ struct EndpointIn {
     #[schema(value_type = Option<String>)]
     #[serde(default)]
     secret: Patch<Secret>,
-    /// Headers that every request to it carries. Their values are never shown again.
+    /// Headers that every request to it carries. Values of those whose names say that they carry credentials are never
+    /// shown again; `PUT …/headers` marks others.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     #[serde(default)]
     headers: Patch<BTreeMap<String, Secret>>,
@@ -200,7 +202,7 @@ impl EndpointIn {
         let headers = match self.headers {
             Patch::Keep => old.headers,
             Patch::Reset => Vec::new(),
-            Patch::Set(map) => map.into_iter().map(|(name, value)| CustomHeader::new(name, value)).collect(),
+            Patch::Set(map) => headers::anew(map, &old.headers, &[]),
         };
         let settings = EndpointSettings {
             uid: self.uid.optional().over(old.uid),
