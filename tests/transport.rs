@@ -261,6 +261,20 @@ async fn the_request_is_on_the_wire_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn nothing_given_says_in_our_place_whom_a_request_is_for_or_where_it_ends() {
+    let (address, seen) = answering("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let mut request = request(format!("http://{address}/"));
+    for (name, value) in [("host", "inside.example"), ("Content-Length", "1"), ("transfer-encoding", "chunked")] {
+        request.headers.push((name.into(), Secret::from(value)));
+    }
+    assert_eq!(loopback().post(request).await.outcome, answered(204));
+    let sent = seen.requests().pop().unwrap().to_lowercase();
+    assert!(sent.contains(&format!("\r\nhost: {address}\r\n")) && sent.contains("\r\ncontent-length: 8\r\n"), "{sent}");
+    assert_eq!(sent.matches("host:").count() + sent.matches("content-length:").count(), 2, "{sent}");
+    assert!(!sent.contains("transfer-encoding"), "{sent}");
+}
+
+#[tokio::test]
 async fn headers_that_cannot_be_written_send_nothing() {
     let (address, seen) = answering("HTTP/1.1 204 No Content\r\n\r\n").await;
     for (name, value) in [("x a", "1"), ("", "1"), ("x-a", "1\r\nx-b: 2"), ("x-a", "\0")] {
