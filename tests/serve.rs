@@ -2,6 +2,8 @@
 #![cfg(feature = "sidecar")]
 #![allow(clippy::unwrap_used, reason = "all of it is a test")]
 
+#[path = "serve/descriptors.rs"]
+mod descriptors;
 #[path = "serve/keys.rs"]
 mod keys;
 #[path = "serve/sidecar.rs"]

@@ -34,6 +34,10 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address may keep silent before the next one is tried beside it (RFC 8305).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
+/// The errors of a process, and of a machine, that has no descriptor left; the same on Linux, the BSDs and macOS.
+const NONE_IN_PROCESS: i32 = 24;
+const NONE_IN_SYSTEM: i32 = 23;
+
 /// Opens connections.
 pub(crate) struct Connector {
     gate: Gate,
@@ -55,6 +59,8 @@ pub(crate) enum Unconnected {
     Unreachable,
     /// Somebody does, and wants no connection.
     Refused,
+    /// This process has no descriptor left for one.
+    NoDescriptor,
     /// Somebody did, and ended it at once.
     Reset,
     /// The handshake failed, or took too long.
@@ -226,6 +232,9 @@ async fn open(address: SocketAddr) -> Result<(TcpStream, SocketAddr), Unconnecte
 }
 
 fn why(error: &io::Error) -> Unconnected {
+    if matches!(error.raw_os_error(), Some(NONE_IN_PROCESS | NONE_IN_SYSTEM)) {
+        return Unconnected::NoDescriptor;
+    }
     if error.kind() == io::ErrorKind::ConnectionRefused {
         Unconnected::Refused
     } else if error.kind() == io::ErrorKind::ConnectionReset {

@@ -135,7 +135,12 @@ impl HttpTransport {
                 Err(Unanswered::Broken(failure)) => return Err(failure),
             }
         }
-        let (stream, peer) = self.connector.connect(&request.url).await.map_err(failure)?;
+        let connected = match self.connector.connect(&request.url).await {
+            // Connections that are kept for later are worth less than the one that is needed now.
+            Err(Unconnected::NoDescriptor) if self.pool.let_go() => self.connector.connect(&request.url).await,
+            connected => connected,
+        };
+        let (stream, peer) = connected.map_err(failure)?;
         let mut connection = Connection::new(stream, peer, now()).await?;
         match connection.post(post).await {
             Ok(answer) => Ok(Head { connection, answer }),
@@ -206,6 +211,12 @@ fn failure(unconnected: Unconnected) -> Failure {
         Unconnected::BlockedAddress => Failure::BlockedAddress,
         Unconnected::NoName => Failure::Dns,
         Unconnected::Unreachable => Failure::Unreachable,
+        Unconnected::NoDescriptor => {
+            tracing::error!(
+                "no descriptor is left for a connection: raise the limit (`ulimit -n`), or lower max_in_flight"
+            );
+            Failure::Unreachable
+        }
         Unconnected::Refused => Failure::Refused,
         Unconnected::Reset => Failure::Reset,
         Unconnected::Tls => Failure::Tls,

@@ -92,6 +92,12 @@ impl Pool {
             tokio::spawn(sweep(shelves));
         }
     }
+
+    /// Closes half of what is kept, the longest unused; `false` if there was nothing.
+    pub(super) fn let_go(&self) -> bool {
+        let gone = self.0.lock().take_oldest_half();
+        !gone.is_empty()
+    }
 }
 
 impl Shelves {
@@ -121,6 +127,12 @@ impl Kept {
             }
         }
         Some(idle)
+    }
+
+    fn take_oldest_half(&mut self) -> Vec<Idle> {
+        let half = self.idle.len().div_ceil(2);
+        let places: Vec<u64> = self.idle.keys().take(half).copied().collect();
+        places.into_iter().filter_map(|place| self.take_oldest(place)).collect()
     }
 
     /// What had to go for it, and whether a sweep is to begin.
@@ -305,6 +317,21 @@ mod tests {
         assert!(is_closed(&mut ends[0]).await);
         let last = pool.take(&origin(1)).unwrap();
         assert_eq!(last.peer, ends.last().unwrap().local_addr().unwrap(), "the one that was used last is taken first");
+    }
+
+    #[tokio::test]
+    async fn where_descriptors_are_scarce_the_longest_unused_half_goes() {
+        let pool = Pool::default();
+        let mut ends = Vec::new();
+        for port in 1..=3 {
+            let (connection, theirs) = used().await;
+            pool.keep(origin(port), connection);
+            ends.push(theirs);
+        }
+        assert!(pool.let_go());
+        assert_eq!(kept(&pool), 1);
+        assert!(is_closed(&mut ends[0]).await && is_closed(&mut ends[1]).await);
+        assert!(pool.let_go() && !pool.let_go());
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@
 mod announce;
 mod attempts;
 mod declare;
+mod descriptors;
 mod logs;
 mod private;
 mod signals;
@@ -57,6 +58,7 @@ pub(crate) async fn run(settings: Settings) -> Result<Ended, Error> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    descriptors::raise();
     if settings.token.is_none() && !settings.listen.ip().to_canonical().is_loopback() {
         return Err(settings.not_without_a_token().into());
     }
