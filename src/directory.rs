@@ -44,6 +44,10 @@ impl Destination {
         Lane { application: self.endpoint.application, endpoint: self.endpoint.id }
     }
 
+    pub(crate) fn is_deleted(&self) -> bool {
+        matches!(self.endpoint.status, EndpointStatus::Deleted { .. })
+    }
+
     /// Whether attempts may start, and if not, why what waits is canceled.
     pub(crate) fn open(&self) -> Result<(), CancelReason> {
         match self.endpoint.status {

@@ -104,6 +104,7 @@ impl KeyFile {
     }
 
     /// Makes the file with a first key, if it is not there; otherwise reads it. Whether it was made comes along.
+    #[cfg(feature = "sled")]
     pub(crate) fn read_or_make(&self) -> Result<(Keyring, bool), Invalid> {
         let _turn = self.turn()?;
         if let Some(keys) = self.read()? {

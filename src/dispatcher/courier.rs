@@ -38,7 +38,7 @@ pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destina
             round: progress.round,
             trigger: trigger(progress, tried.test),
             started_at,
-            url: destination.endpoint.settings.url.clone(),
+            url: tried.url.unwrap_or_else(|| destination.endpoint.settings.url.clone()),
             request_headers: tried.headers,
             outcome: tried.reply.outcome,
             response: tried.reply.response,
@@ -63,6 +63,8 @@ fn trigger(progress: Progress, test: bool) -> Trigger {
 
 /// What was sent, and what came of it.
 struct Tried {
+    /// Where to; `None` if nothing was sent.
+    url: Option<String>,
     headers: Vec<(String, String)>,
     test: bool,
     reply: Reply,
@@ -74,7 +76,8 @@ impl Tried {
     }
 
     fn with(outcome: Outcome, test: bool) -> Self {
-        Tried { headers: Vec::new(), test, reply: Reply { outcome, response: None, timing: Timing::default() } }
+        let reply = Reply { outcome, response: None, timing: Timing::default() };
+        Tried { url: None, headers: Vec::new(), test, reply }
     }
 }
 
@@ -97,10 +100,15 @@ async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination) -> Opti
     if message.expunged {
         return Some(Tried::with(Outcome::Failed(Failure::Expunged), message.test));
     }
+    // The endpoint as it is now, and not as it was when the delivery was claimed: a key that was revoked meanwhile signs no
+    // more. One that was deleted has no keys left; what was claimed for it before goes out as it was.
+    let shown = parts.directory.destination(destination.lane()).filter(|shown| !shown.is_deleted());
+    let destination = shown.as_deref().unwrap_or(destination);
     match request(destination, &message, parts.clock.now(), parts.clock.wall()) {
         Ok(Ready { request, headers }) => {
+            let url = Some(destination.endpoint.settings.url.clone());
             let reply = parts.transport.post(request).await;
-            Some(Tried { headers, test: message.test, reply })
+            Some(Tried { url, headers, test: message.test, reply })
         }
         Err(problem) => {
             tracing::warn!(endpoint = %destination.endpoint.id, message_id = %message.id, %problem, "cannot be sent");

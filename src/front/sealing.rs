@@ -72,6 +72,7 @@ const UNPOISONED: &str = "no code panics while it holds what is to be sealed ane
 
 impl Seals {
     /// Whether the keys of the folder, or of the file that is named, can be read, if they are there.
+    #[cfg(feature = "sled")]
     pub(super) fn check_file(config: &Config) -> Result<(), Error> {
         match &config.keys {
             KeySource::Folder => KeyFile::at(config.path.join(KeyFile::NAME)).read().map(drop).map_err(unusable),
@@ -96,6 +97,7 @@ impl Seals {
     }
 
     /// The keys for the store in a folder. The folder's file is made if nothing is sealed yet.
+    #[cfg(feature = "sled")]
     pub(super) async fn of_folder(config: &Config, store: &dyn Store) -> Result<Seals, Error> {
         let KeySource::Folder = &config.keys else { return Seals::given(config) };
         let file = KeyFile::at(config.path.join(KeyFile::NAME));

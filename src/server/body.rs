@@ -104,7 +104,7 @@ pub(super) fn explain(place: &str, path: &str, text: &str) -> Problem {
         let name = text.strip_prefix(start)?.split_once('`')?.0;
         Some((*start, name))
     });
-    let Some((start, name)) = named else { return Problem::invalid(place, path, text) };
+    let Some((start, name)) = named else { return Problem::invalid(place, path, without_value(text)) };
     let path = match path.is_empty() || path == name || path.ends_with(&format!(".{name}")) {
         true if path.is_empty() => name.to_owned(),
         true => path.to_owned(),
@@ -118,11 +118,36 @@ pub(super) fn explain(place: &str, path: &str, text: &str) -> Problem {
     Problem::invalid(place, &path, message)
 }
 
+/// A complaint of serde's about a type, without the value, which may be a secret in the wrong place: clients log answers.
+fn without_value(text: &str) -> String {
+    let kinds = ["invalid type: ", "invalid value: "];
+    let found = kinds.iter().find_map(|start| Some((start, text.strip_prefix(start)?.rsplit_once(", expected ")?)));
+    let Some((start, (given, expected))) = found else { return text.to_owned() };
+    let kind = given.split(['"', '`']).next().unwrap_or_default().trim_end();
+    format!("{start}{kind}, expected {expected}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::StatusCode;
     use axum::response::IntoResponse;
+
+    #[test]
+    fn a_complaint_about_a_type_does_not_quote_the_value() {
+        for (given, said) in [
+            (r#"invalid type: string "can, expected ary\"", expected a map"#, "invalid type: string, expected a map"),
+            ("invalid type: integer `4242`, expected a string", "invalid type: integer, expected a string"),
+            (
+                "invalid value: string \"c`y\", expected a time at line 1 column 2",
+                "invalid value: string, expected a time at line 1 column 2",
+            ),
+            ("invalid type: map, expected u32", "invalid type: map, expected u32"),
+            ("expected `,` at line 1 column 9", "expected `,` at line 1 column 9"),
+        ] {
+            assert_eq!(without_value(given), said);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {

@@ -96,6 +96,65 @@ async fn all_keys_sign_while_they_are_rotated_and_a_revoked_one_at_once_no_more(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_carries_a_signature_of_a_key_that_was_revoked_before_it_was_made() {
+    // One at a time, so that one request at most is on its way when a key is revoked.
+    let mut world = World::with(|config| config.max_in_flight_per_endpoint = 1).await;
+    let receiver = Receiver::start(|_, before| Behaviour::Answer(if before % 2 == 0 { 500 } else { 200 })).await;
+    let endpoint = world.endpoint(quick(&receiver.url).retry(retries(&[1; 12]))).await.id;
+    let first = world.ringback.endpoint_secret(world.app, endpoint).unwrap().unwrap();
+    let messages = world.send_many(120).await;
+    world.run();
+    let mut keys = vec![(0, first)];
+    for rotation in 1..=5 {
+        receiver.wait_for(rotation * 30).await;
+        let made = world.ringback.rotate_secret(world.app, endpoint, None, Duration::ZERO).await.unwrap();
+        keys.push((receiver.count(), made));
+    }
+    world.all_ended(&messages).await;
+    let received = receiver.received();
+    assert!(received.len() > keys[5].0 + 30, "many came after the last one: {} {}", received.len(), keys[5].0);
+    for (place, request) in received.iter().enumerate() {
+        let signs = |key: &Secret| check(&builtin("svix"), std::slice::from_ref(key), &receiver.url, request);
+        let by: Vec<usize> = (0..keys.len()).filter(|key| signs(&keys[*key].1)).collect();
+        assert_eq!(by.len(), 1, "request {place} is signed by one key");
+        // From the second request after the revocation returned on, no older key.
+        let least = keys.iter().rposition(|(count, _)| place > *count).unwrap_or(0);
+        assert!(by[0] >= least, "request {place} is signed by key {} and not by {least}", by[0]);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_rotated_out_signs_until_its_grace_is_over_and_not_after() {
+    let mut world = World::running().await;
+    let receiver = Receiver::answering(200).await;
+    let endpoint = world.endpoint(quick(&receiver.url)).await.id;
+    let old = world.ringback.endpoint_secret(world.app, endpoint).unwrap().unwrap();
+    let grace = Duration::from_secs(2);
+    let start = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let new = world.ringback.rotate_secret(world.app, endpoint, None, grace).await.unwrap();
+    let mut ended = 0;
+    for count in 1..2_000 {
+        world.send("test.happened", "1").await;
+        let request = receiver.expect(count).await.pop().unwrap();
+        let by = |key: &Secret| check(&builtin("svix"), std::slice::from_ref(key), &receiver.url, &request);
+        assert!(by(&new));
+        if by(&old) {
+            assert_eq!(ended, 0, "an old key signs again");
+        } else {
+            assert!(std::time::UNIX_EPOCH.elapsed().unwrap() - start >= grace, "not before");
+            ended += 1;
+        }
+        if ended == 5 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(ended, 5);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_holds_for_the_next_attempt_also_while_an_earlier_one_is_on_its_way() {
     let world = World::running().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
