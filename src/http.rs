@@ -168,7 +168,7 @@ async fn read_body(mut answer: reqwest::Response, until: Instant) -> (Bytes, boo
 
 /// How long the receiver asks to be left alone: seconds or an IMF-fixdate (RFC 9110), at most 24 h. Whatever
 /// else stands there is as if nothing did.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wanted = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only a number too large for 64 bits fails.

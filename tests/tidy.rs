@@ -35,7 +35,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("adapters", &["egress", "http", "random"]),
     ("engine", &["directory", "dispatcher", "plan"]),
     ("front", &["error", "front"]),
-    ("root", &["lib"]),
+    ("root", &["fuzzing", "lib"]),
 ];
 
 /// Crates that are named in one place alone.
