@@ -43,3 +43,8 @@ simulate seeds="5000":
 
 deny:
     cargo deny check bans licenses sources
+
+# Feeds one reader of bytes from outside (docs/fuzzing.md) with what it has not seen; needs cargo-fuzz.
+fuzz target seconds="180":
+    mkdir -p fuzz/grown/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/grown/{{target}} fuzz/corpus/{{target}} -- -max_total_time={{seconds}} -rss_limit_mb=2048 -timeout=10

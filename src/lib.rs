@@ -62,6 +62,11 @@ mod front;
 #[doc(hidden)]
 pub mod testing;
 
+// for fuzzing, in nobody else's build
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{

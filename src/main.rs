@@ -1,6 +1,9 @@
 //! The `ringback` program.
 
 mod cli;
+#[cfg(test)]
+#[path = "../tests/support/corpus.rs"]
+mod corpus;
 mod demo;
 mod serve;
 mod server;

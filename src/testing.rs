@@ -10,6 +10,12 @@ use crate::id::{ApplicationId, AttemptId, MessageId};
 use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
+/// A byte that chooses, and the rest. Without any bytes it is the first choice over nothing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn chosen(bytes: &[u8]) -> (usize, &[u8]) {
+    bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first), rest))
+}
+
 /// A message as it would be accepted: of type `test.happened`, without an event id and channels.
 pub fn message(
     application: ApplicationId,

@@ -375,7 +375,7 @@ async fn no_secret_is_in_anything_but_the_answer_that_reveals_it() {
     let logs = [("RINGBACK_LOG", "trace"), ("RINGBACK_LOG_FORMAT", "json")];
     let server = place.serve(&["--config", config.to_str().unwrap()], &[&environment[..], &logs].concat());
     let mut heard = Heard::default();
-    let http = Http { address: server.address(), token: Some(OPERATOR.to_owned()) };
+    let http = Http { address: server.address(), token: Some(OPERATOR.to_owned()), from: None };
     let mut api = Api { http, heard: &mut heard };
     plant(&mut api, &receiver.url).await;
     let made = rotate(&mut api).await;

@@ -37,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("adapters", &["egress", "http", "key_file", "random"]),
     ("engine", &["directory", "dispatcher", "plan"]),
     ("front", &["error", "front"]),
-    ("root", &["lib"]),
+    ("root", &["fuzzing", "lib"]),
 ];
 
 /// Crates that are named in one place alone.

@@ -9,6 +9,8 @@ mod endpoints;
 mod event_types;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod log;
 mod parts;
 mod receipts;

@@ -12,6 +12,8 @@ mod body;
 mod door;
 mod fields;
 mod finish;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guesses;
 mod listen;
 mod once;

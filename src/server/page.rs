@@ -1,5 +1,7 @@
 //! Pages of lists: a limit, an opaque iterator that can turn round, and an order.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -66,6 +68,11 @@ pub(super) fn limit(given: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// Whether a text is an id of this kind, as it is written.
+pub(super) fn is_id<I: FromStr + ToString>(text: &str) -> bool {
+    text.parse::<I>().is_ok_and(|id| id.to_string() == text)
+}
+
 /// Reads an iterator; `read` makes a cursor of its text.
 pub(super) fn start<C>(iterator: Option<&str>, read: impl Fn(&str) -> Option<C>) -> Result<Start<C>, Problem> {
     let Some(iterator) = iterator else { return Ok(Start::Beginning) };
@@ -87,13 +94,15 @@ impl<T> ListResponse<T> {
         }
     }
 
-    /// A page of a list that is at hand as a whole, in ascending order of its cursors.
+    /// A page of a list that is at hand as a whole, in ascending order of its cursors. `is_cursor` tells the texts that
+    /// could be one of them.
     ///
     /// # Errors
     /// The limit or the iterator cannot be taken.
     pub(super) fn cut<S>(
         mut all: Vec<S>,
         query: &ListQuery,
+        is_cursor: impl Fn(&str) -> bool,
         cursor: impl Fn(&S) -> String,
         show: impl Fn(S) -> T,
     ) -> Result<Self, Problem> {
@@ -103,7 +112,7 @@ impl<T> ListResponse<T> {
             all.reverse();
         }
         let in_front = |item: &S, place: &str| if descending { *cursor(item) > *place } else { *cursor(item) < *place };
-        let (page, done) = match start(query.iterator.as_deref(), |text| Some(text.to_owned()))? {
+        let (page, done) = match start(query.iterator.as_deref(), |text| is_cursor(text).then(|| text.to_owned()))? {
             Start::Beginning => {
                 let done = all.len() <= limit;
                 all.truncate(limit);
@@ -132,7 +141,7 @@ mod tests {
     fn cut(limit: usize, iterator: Option<&str>, order: Ordering) -> ListResponse<String> {
         let all: Vec<String> = "abcdefg".chars().map(String::from).collect();
         let query = ListQuery { limit: Some(limit), iterator: iterator.map(str::to_owned), order: Some(order) };
-        ListResponse::cut(all, &query, Clone::clone, |item| item).unwrap()
+        ListResponse::cut(all, &query, |_| true, Clone::clone, |item| item).unwrap()
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl File {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn of(shown: &str, text: &str) -> File {
         File { shown: shown.to_owned(), text: text.to_owned() }
     }

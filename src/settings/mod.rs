@@ -15,6 +15,8 @@ mod check;
 mod declared;
 mod environment;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod key;
 pub(crate) mod profiles;
 mod report;

@@ -16,7 +16,7 @@ use crate::server::auth::{Administered, Named, Operator, Tenant};
 use crate::server::body::Body;
 use crate::server::fields::{Patch, either, one_of};
 use crate::server::once::{Answer, Once};
-use crate::server::page::{ListQuery, ListResponse};
+use crate::server::page::{self, ListQuery, ListResponse};
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 
@@ -124,7 +124,13 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ListResponse<ApplicationOut>>, Problem> {
     let all = api.ringback.applications();
-    Ok(Json(ListResponse::cut(all, &query, |application| application.id.to_string(), ApplicationOut::from)?))
+    Ok(Json(ListResponse::cut(
+        all,
+        &query,
+        page::is_id::<ApplicationId>,
+        |application| application.id.to_string(),
+        ApplicationOut::from,
+    )?))
 }
 
 /// Create an application

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ringback::store::MessageQuery;
-use ringback::{Delivery, Message, MessageId, State as DeliveryState, StateKind, Timestamp};
+use ringback::{Delivery, EndpointId, Message, MessageId, State as DeliveryState, StateKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -116,7 +116,13 @@ async fn destinations(
             round: progress.round,
         }
     };
-    Ok(Answer::ok(&ListResponse::cut(all, &query, |(endpoint, _)| endpoint.id.to_string(), show)?))
+    Ok(Answer::ok(&ListResponse::cut(
+        all,
+        &query,
+        page::is_id::<EndpointId>,
+        |(endpoint, _)| endpoint.id.to_string(),
+        show,
+    )?))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -25,7 +25,7 @@ use crate::server::auth::{EndpointOf, Tenant};
 use crate::server::body::Body;
 use crate::server::fields::{Patch, either};
 use crate::server::once::{Answer, Once};
-use crate::server::page::{ListQuery, ListResponse};
+use crate::server::page::{self, ListQuery, ListResponse};
 use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
@@ -313,6 +313,7 @@ async fn list(
     Ok(Json(ListResponse::cut(
         all,
         &query,
+        page::is_id::<EndpointId>,
         |endpoint| endpoint.id.to_string(),
         |endpoint| api.show_endpoint(endpoint),
     )?))

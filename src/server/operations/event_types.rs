@@ -133,6 +133,9 @@ struct EventTypesQuery {
     with_content: Option<bool>,
 }
 
+/// What the cursors of their list begin with.
+const CURSOR: &str = "evtype_";
+
 /// List event types
 #[utoipa::path(get, path = "/event-type", operation_id = "v1.event-type.list", tag = "Event Type",
     params(EventTypesQuery), responses((status = 200, body = ListResponse<EventTypeOut>)))]
@@ -146,8 +149,14 @@ async fn list(
     let all = api.ringback.event_types().into_iter().filter(|found| archived || !found.archived).collect();
     let page = ListQuery { limit: query.limit, iterator: query.iterator, order: query.order };
     // A name may begin with the sign of a backward iterator; the prefix parts them.
-    let cursor = |found: &Arc<EventType>| format!("evtype_{}", found.name);
-    Ok(Json(ListResponse::cut(all, &page, cursor, |found| EventTypeOut::of(&found, with_content))?))
+    let cursor = |found: &Arc<EventType>| format!("{CURSOR}{}", found.name);
+    Ok(Json(ListResponse::cut(
+        all,
+        &page,
+        |text| text.starts_with(CURSOR),
+        cursor,
+        |found| EventTypeOut::of(&found, with_content),
+    )?))
 }
 
 /// Create an event type

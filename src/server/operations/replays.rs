@@ -14,7 +14,7 @@ use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, Operator, Tenant};
 use crate::server::body::{Body, NoMembers};
 use crate::server::once::{Answer, Once};
-use crate::server::page::{ListQuery, ListResponse, Ordering};
+use crate::server::page::{self, ListQuery, ListResponse, Ordering};
 use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
@@ -235,7 +235,13 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ListResponse<ReplayJobOut>>, Problem> {
     let all = api.ringback.replay_jobs().await?.into_iter().filter(|job| job.application == id).collect();
-    Ok(Json(ListResponse::cut(all, &query, |job: &ReplayJob| job.id.to_string(), ReplayJobOut::from)?))
+    Ok(Json(ListResponse::cut(
+        all,
+        &query,
+        page::is_id::<JobId>,
+        |job: &ReplayJob| job.id.to_string(),
+        ReplayJobOut::from,
+    )?))
 }
 
 impl Api {
@@ -307,7 +313,13 @@ async fn tasks(
         as_asked(&status, task_status(job.status)) && as_asked(&task, TASK)
     });
     let page = ListQuery { limit, iterator, order };
-    Ok(Json(ListResponse::cut(all, &page, |job: &ReplayJob| job.id.to_string(), BackgroundTaskOut::from)?))
+    Ok(Json(ListResponse::cut(
+        all,
+        &page,
+        page::is_id::<JobId>,
+        |job: &ReplayJob| job.id.to_string(),
+        BackgroundTaskOut::from,
+    )?))
 }
 
 /// Get a replay job

@@ -19,6 +19,8 @@ mod counts;
 mod database;
 mod expunge;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod intake;
 mod keys;
 mod lanes;
