@@ -33,7 +33,7 @@ official:
     tests/clients/run
     tests/clients/walk
 
-# Durable sends, cycles, deliveries, a million waiting.
+# Durable sends, cycles, deliveries, a million waiting, hostile receivers.
 bench:
     cargo bench
 
