@@ -1,7 +1,7 @@
 //! What hostile receivers cost everybody else: 1,000 endpoints of all kinds beside 100 good ones.
 //!
 //! The receivers are processes of their own, one for the hostile and one for the good. The good ones get an even number
-//! of messages a second, first alone, then beside the hostile ones, then alone again, through one sender. It ends with
+//! of messages a second, once the store's caches are full, first alone, then beside the hostile ones, then alone again, through one sender. It ends with
 //! 1 where an aim is missed.
 //!
 //!     cargo bench --bench hostile [-- --quick] [--json] [--seconds N] [--rate N] [--hostile-rate N] [--hostile N] [--good N]
@@ -73,6 +73,11 @@ async fn beside(options: &Options) -> Vec<String> {
     let mut good = Receivers::start("good", options.number("--good", if options.quick { 5 } else { 100 }));
     let sender = Sender::open(options, &hostile, &good).await;
     let before = descriptors();
+    if !options.quick {
+        sender.fill().await;
+        good.report();
+        sender.measured.take();
+    }
     let mut phases = Vec::new();
     for with in [false, true, false] {
         phases.push(phase(options, &sender, &mut good, with).await);
@@ -267,8 +272,21 @@ impl Sender {
     }
 
     async fn send_good(&self, n: usize) {
-        let payload = format!("{{\"sent\":{},\"text\":\"{}\"}}", nanoseconds(), "x".repeat(1150));
+        self.send_sized(n, 1150).await;
+    }
+
+    async fn send_sized(&self, n: usize, size: usize) {
+        let payload = format!("{{\"sent\":{},\"text\":\"{}\"}}", nanoseconds(), "x".repeat(size));
         self.send("good", n % self.counts.1, payload).await;
+    }
+
+    /// Fills the store's caches with more than they hold (64 MiB of pages, 32 MiB of fresh messages), as they are in a
+    /// sender that has run for a while: what comes on top is the hostile ones' doing.
+    async fn fill(&self) {
+        for n in 0..5_000 {
+            self.send_sized(n, 32 << 10).await;
+        }
+        self.drained().await;
     }
 
     async fn drained(&self) {
