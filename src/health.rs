@@ -46,7 +46,10 @@ impl Health {
     pub fn observe(&mut self, outcome: Outcome) {
         match outcome {
             // Whoever does not answer at all holds its permit for a whole step of connecting.
-            Outcome::Failed(Failure::Timeout | Failure::Unreachable | Failure::Dns | Failure::Tls) => {
+            // And a name that leads inside counts as one that leads nowhere: the pace of its attempts shows no difference.
+            Outcome::Failed(
+                Failure::Timeout | Failure::Unreachable | Failure::Dns | Failure::BlockedAddress | Failure::Tls,
+            ) => {
                 self.timeouts = self.timeouts.saturating_add(1);
             }
             Outcome::Answered { .. } => *self = Health { timeouts: 0, answered: true },
@@ -100,6 +103,17 @@ mod tests {
             health.observe(timeout);
             assert!(!health.is_answering());
         }
+    }
+
+    #[test]
+    fn a_name_that_leads_inside_is_slowed_down_as_one_that_does_not_resolve() {
+        let (mut inside, mut nowhere) = (Health::default(), Health::default());
+        for _ in 0..TIMEOUTS_IN_A_ROW {
+            assert_eq!(inside, nowhere);
+            inside.observe(Outcome::Failed(Failure::BlockedAddress));
+            nowhere.observe(Outcome::Failed(Failure::Dns));
+        }
+        assert_eq!((inside.cap(64), nowhere.cap(64)), (TIMING_OUT_CAP, TIMING_OUT_CAP));
     }
 
     #[test]

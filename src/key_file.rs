@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -164,12 +164,23 @@ impl KeyFile {
             }
             // `create_new`: a file, or a link to one, that somebody else put there would keep its own mode.
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+            self.keep_owner(&file)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&draft, &self.path)?;
             File::open(self.folder())?.sync_all()
         };
         written().map_err(|error| self.problem(format!("cannot be written: {error}")))
+    }
+
+    /// Gives what root makes to whom the file in its place belongs, or the folder: the server has to read it. Others
+    /// cannot give anything away, and keep it.
+    fn keep_owner(&self, file: &File) -> io::Result<()> {
+        if file.metadata()?.uid() != 0 {
+            return Ok(());
+        }
+        let owner = fs::metadata(&self.path).or_else(|_| fs::metadata(self.folder()))?;
+        fchown(file, Some(owner.uid()), Some(owner.gid()))
     }
 }
 
@@ -248,6 +259,23 @@ mod tests {
         fs::remove_file(file.path()).unwrap();
         fs::create_dir(file.path()).unwrap();
         assert!(file.read_or_make().unwrap_err().problem().contains("cannot be read"));
+    }
+
+    /// Only root can give files away, so that elsewhere there is nothing to see.
+    #[test]
+    fn a_file_that_root_changes_stays_its_owner_s() {
+        let (dir, file) = file();
+        if fs::metadata(dir.path()).unwrap().uid() != 0 {
+            return;
+        }
+        let owner = || (fs::metadata(file.path()).unwrap().uid(), fs::metadata(file.path()).unwrap().gid());
+        std::os::unix::fs::chown(dir.path(), Some(4_242), Some(4_243)).unwrap();
+        file.add().unwrap();
+        assert_eq!((owner(), mode(&file)), ((4_242, 4_243), 0o600), "a new one is the folder's owner's");
+        std::os::unix::fs::chown(file.path(), Some(4_244), Some(4_245)).unwrap();
+        file.add().unwrap();
+        file.retire(1).unwrap();
+        assert_eq!((owner(), mode(&file)), ((4_244, 4_245), 0o600));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! crate types it, so that every spelling of an address is that address.
 
 mod addresses;
+mod answers;
 mod connector;
 mod gate;
 mod network;

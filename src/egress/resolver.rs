@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::Name;
+use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::{LOOPBACK, Policy, Scheme, is_localhost};
 
 /// How long one name server may take; a second try is made within the limit of the whole.
@@ -21,9 +23,6 @@ const MAX_KEPT: Duration = Duration::from_secs(300);
 
 /// How long it is kept that a name has no address: the next retry asks again.
 const MAX_KEPT_NEGATIVE: Duration = Duration::from_secs(5);
-
-/// How many answers are kept.
-const MAX_ANSWERS: u64 = 4_096;
 
 /// How many questions may be open at one name server: more than attempts can be on their way, so that names that
 /// nobody answers for take no other name's place.
@@ -46,6 +45,8 @@ pub(super) struct Resolver {
 
 struct Built {
     resolver: TokioResolver,
+    /// What it found out.
+    answers: Answers,
     /// The machine's settings that it was built from, as they stood.
     settings: Option<Vec<u8>>,
 }
@@ -84,9 +85,13 @@ impl Resolver {
 
     /// The addresses of a name, unvetted: for names that the operator chose.
     pub(super) async fn look_up(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let mut name = Name::from_ascii(name).ok()?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if let Some(kept) = self.built().as_mut().and_then(|built| built.answers.get(name, now())) {
+            return (!kept.is_empty()).then_some(kept);
+        }
+        let mut asked = Name::from_ascii(name).ok()?;
         // The search list of this machine would lead inside.
-        name.set_fqdn(true);
+        asked.set_fqdn(true);
         let resolver = match self.resolver() {
             Ok(resolver) => resolver,
             Err(error) => {
@@ -94,16 +99,31 @@ impl Resolver {
                 return None;
             }
         };
-        match resolver.lookup_ip(name).await {
-            Ok(answer) => Some(answer.iter().collect()),
+        match resolver.lookup_ip(asked).await {
+            Ok(answer) => {
+                let addresses: Vec<IpAddr> = answer.iter().collect();
+                let said = Instant::from_std(answer.valid_until());
+                self.keep(name, addresses.clone(), said.min(now() + MAX_KEPT));
+                Some(addresses)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a name does not resolve");
                 // That there is no such name is an answer; that nobody answers may be because the machine has moved.
-                if !error.is_no_records_found() {
+                if let NetError::Dns(DnsError::NoRecordsFound(none)) = error {
+                    let said = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
+                    self.keep(name, Vec::new(), now() + said.min(MAX_KEPT_NEGATIVE));
+                } else {
                     self.look_whether_the_machine_moved();
                 }
                 None
             }
+        }
+    }
+
+    fn keep(&self, name: &str, addresses: Vec<IpAddr>, until: Instant) {
+        // Where the name servers were forgotten meanwhile, so is what they said.
+        if let Some(built) = self.built().as_mut() {
+            built.answers.keep(name, addresses, until, now());
         }
     }
 
@@ -119,7 +139,7 @@ impl Resolver {
         }
         let settings = std::fs::read(&self.machine).ok();
         let resolver = build(&self.nameservers)?;
-        *built = Some(Built { resolver: resolver.clone(), settings });
+        *built = Some(Built { resolver: resolver.clone(), answers: Answers::default(), settings });
         Ok(resolver)
     }
 
@@ -164,10 +184,14 @@ fn nameserver(address: &SocketAddr) -> NameServerConfig {
 fn bound(options: &mut ResolverOpts) {
     options.timeout = SERVER_TIMEOUT;
     options.attempts = 1;
-    options.cache_size = MAX_ANSWERS;
-    options.positive_max_ttl = Some(MAX_KEPT);
-    options.negative_max_ttl = Some(MAX_KEPT_NEGATIVE);
+    // It would keep whole messages, a megabyte each where who answers wants it so: `answers` keeps addresses.
+    options.cache_size = 0;
     options.max_active_requests = MAX_QUESTIONS;
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "how long answers are kept is the runtime's time, as all of egress")]
+    Instant::now()
 }
 
 /// All answers, if every one of them may be called: a name that leads inside with one answer in ten is an
@@ -251,6 +275,71 @@ mod tests {
         told.look_whether_the_machine_moved();
         assert!(follows.built().is_none());
         assert!(told.built().is_some(), "what the operator named stays");
+    }
+
+    /// A name server's answer: this many addresses of version 4, to be kept for five minutes; by UDP, that it is too long.
+    fn answer(question: &[u8], by_tcp: bool, addresses: u16) -> Vec<u8> {
+        let end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+        let is_for_v4 = question[end - 3] == 1;
+        let count = if by_tcp && is_for_v4 { addresses } else { 0 };
+        let flags = if by_tcp { [0x81, 0x80] } else { [0x83, 0x80] };
+        let head = [&question[..2], &flags, &[0, 1], &count.to_be_bytes(), &[0; 4], &question[12..end]].concat();
+        let record = |last: u16| {
+            let [high, low] = last.to_be_bytes();
+            [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 1, 1, high, low]
+        };
+        head.into_iter().chain((0..count).flat_map(record)).collect()
+    }
+
+    /// Answers with as many addresses as the name's first label says, and counts the questions.
+    async fn name_server() -> (SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = tokio::net::UdpSocket::bind(address).await.unwrap();
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&asked);
+        let over_udp = async move {
+            let mut question = [0; 512];
+            while let Ok((length, client)) = udp.recv_from(&mut question).await {
+                udp.send_to(&answer(&question[..length], false, 0), client).await.unwrap();
+            }
+        };
+        // Each question may come by a connection of its own, beside the others.
+        let answer_all = move |mut client: tokio::net::TcpStream| {
+            let count = std::sync::Arc::clone(&count);
+            async move {
+                while let Ok(length) = client.read_u16().await {
+                    let mut question = vec![0; length.into()];
+                    client.read_exact(&mut question).await.unwrap();
+                    count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    let label = String::from_utf8(question[13..13 + usize::from(question[12])].to_vec()).unwrap();
+                    let answer = answer(&question, true, label.parse().unwrap());
+                    client.write_u16(answer.len().try_into().unwrap()).await.unwrap();
+                    client.write_all(&answer).await.unwrap();
+                }
+            }
+        };
+        let clients = futures_util::stream::unfold(tcp, |tcp| async { Some((tcp.accept().await.unwrap().0, tcp)) });
+        let over_tcp = futures_util::StreamExt::for_each_concurrent(clients, None, answer_all);
+        #[expect(clippy::disallowed_methods, reason = "a server under test is a task of its own")]
+        tokio::spawn(async { tokio::join!(over_udp, over_tcp) });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn a_few_addresses_are_kept_and_nothing_of_a_large_answer_is() {
+        let (address, asked) = name_server().await;
+        let resolver = Resolver::new(vec![address]);
+        let asked = || asked.load(std::sync::atomic::Ordering::SeqCst);
+        for name in ["2.example", "2.example", "2.example."] {
+            assert_eq!(resolver.look_up(name).await.unwrap().len(), 2);
+        }
+        assert_eq!(asked(), 2, "once for each kind of address");
+        for again in 1..=3 {
+            assert_eq!(resolver.look_up("4000.example").await.unwrap().len(), 4_000);
+            assert_eq!(asked(), 2 + 2 * again);
+        }
     }
 
     #[test]

@@ -50,6 +50,9 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long a lease outlives its attempt's time limit.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
+/// Of how many lanes with nothing on its way it is remembered how they answered: about 10 MiB.
+const MOST_REMEMBERED: usize = 131_072;
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -349,6 +352,10 @@ impl Plan {
         }
         if state.in_flight == 0 && state.health == Health::default() {
             self.lanes.remove(&lane);
+        }
+        // Lanes of endpoints that are gone would stay for ever. Those that are not have to prove themselves anew.
+        if self.lanes.len() > MOST_REMEMBERED {
+            self.lanes.retain(|_, state| state.in_flight > 0);
         }
     }
 

@@ -130,3 +130,22 @@ fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
     assert!(taken.iter().all(|(application, permits)| *application == 9 || *permits <= 16), "{taken:?}");
     assert!(plan.unanswered_add_up());
 }
+
+#[test]
+fn how_endpoints_answered_is_not_remembered_without_end_and_permits_are_not_lost_with_it() {
+    let mut plan = Plan::new(CAPS);
+    let (busy, other) = (destination(1, 1), destination(1, 2));
+    claimed(&mut plan, vec![busy.clone(), other.clone()]);
+    plan.step(Event::Claimed(vec![lease(busy.0), lease(other.0)]), NOW);
+    let mut health = Health::default();
+    health.observe(Outcome::Answered { status: 200, retry_after: None });
+    for number in 0..=MOST_REMEMBERED as u128 {
+        let lane = Lane { endpoint: EndpointId::from_bytes((1_000 + number).to_be_bytes()), ..busy.0 };
+        plan.lanes.insert(lane, LaneState { in_flight: 0, health });
+    }
+    plan.step(ended(lease(other.0), other.1.unwrap(), LOST), NOW);
+    assert_eq!(plan.lanes.keys().collect::<Vec<_>>(), [&busy.0]);
+    assert!(plan.unanswered_add_up());
+    plan.step(ended(lease(busy.0), busy.1.unwrap(), LOST), NOW);
+    assert_eq!((plan.in_flight(), plan.lanes.len()), (0, 0));
+}

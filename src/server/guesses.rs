@@ -4,14 +4,19 @@
 //!   a token ─▶ accepted lately? ─yes─▶ look it up ─▶ it speaks for somebody, or is forgotten
 //!                    │ no
 //!                    ▼
-//!              a guess left? ─no─▶ 429, not looked up
-//!                    │ yes: it is taken, and given back if the token is good
+//!              a guess left? ─no─▶ can it be guessed at all? ─yes─▶ 429, not looked up
+//!                    │ yes: it is taken,              │ no
+//!                    │ and given back if              ▼
+//!                    │ the token is good          look it up ─▶ it speaks for somebody, or 429
 //!                    ▼
 //!                look it up
 //! ```
 //!
-//! Invariants: having been accepted spares a token the wait and nothing else, it is looked up each time; hashes alone are
-//! kept; both tables are bounded.
+//! Where all clients share one source, as behind a reverse proxy, whoever floods it takes every guess there is. So tokens
+//! that are too long to be guessed never wait for one: a good one is accepted whatever else comes from its source.
+//!
+//! Invariants: having been accepted, or being long, spares a token the wait and nothing else, it is looked up each time;
+//! hashes alone are kept; both tables are bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -20,6 +25,7 @@ use std::time::Duration;
 
 use ringback::Timestamp;
 use ringback::clock::{Clock, SystemClock};
+use sha2::{Digest, Sha256};
 
 use super::source::Source;
 
@@ -27,6 +33,8 @@ use super::source::Source;
 const AT_ONCE: u32 = 20;
 /// After what time it may present one more.
 const EACH: Duration = Duration::from_secs(1);
+/// From how many characters on a token cannot be guessed. Those that are issued have 47; an operator's own may have 16.
+const NOT_GUESSABLE: usize = 32;
 /// The most sources that are remembered; the one that has guessed nothing for longest is forgotten.
 const MAX_SOURCES: usize = 4_096;
 /// The most tokens that are remembered as accepted are twice as many: those since the last turn, and those of the one before.
@@ -37,12 +45,29 @@ const LOGGED_EACH: Duration = Duration::from_secs(60);
 /// A token's SHA-256.
 type Hash = [u8; 32];
 
+/// What is known of a token that is presented.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Presented {
+    hash: Hash,
+    is_guessable: bool,
+}
+
+impl Presented {
+    pub(super) fn new(token: &str) -> Presented {
+        Presented { hash: Sha256::digest(token).into(), is_guessable: token.len() < NOT_GUESSABLE }
+    }
+
+    pub(super) fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+}
+
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     /// It speaks for nobody.
     Unknown,
-    /// Its source has guessed too often: it was not looked up.
+    /// Its source has guessed too often. It was not looked up, or speaks for nobody.
     TooMany,
 }
 
@@ -143,42 +168,42 @@ impl Guesses {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks a token up, unless its source has guessed too often.
+    /// Looks a token up, unless it could be guessed and its source has guessed too often.
     pub(super) fn admit<T>(
         &self,
         source: Source,
-        hash: Hash,
+        presented: Presented,
         look_up: impl FnOnce() -> Option<T>,
     ) -> Result<T, Refused> {
+        let Presented { hash, is_guessable } = presented;
         let now = self.clock.now();
-        let accepted_before = {
+        let (accepted_before, took) = {
             let mut held = self.lock();
-            let known = held.accepted.contains(&hash);
-            if !known && !held.take(source, now) {
-                if held.is_to_be_logged(source, now) {
-                    tracing::warn!(%source, "too many wrong tokens: further ones are answered with 429, unread");
-                }
-                return Err(Refused::TooMany);
-            }
-            known
+            let accepted_before = held.accepted.contains(&hash);
+            (accepted_before, !accepted_before && held.take(source, now))
         };
+        let refused = if accepted_before || took { Refused::Unknown } else { Refused::TooMany };
         // Not under the lock: the look-up has one of its own.
-        let found = look_up();
-        match (&found, accepted_before) {
-            (Some(_), true) => {}
-            (Some(_), false) => {
-                let mut held = self.lock();
-                held.give_back(source);
+        let found = if refused == Refused::TooMany && is_guessable { None } else { look_up() };
+        let mut held = self.lock();
+        match &found {
+            Some(_) if accepted_before => {}
+            Some(_) => {
+                if took {
+                    held.give_back(source);
+                }
                 held.accepted.insert(hash);
             }
-            (None, true) => {
-                let mut held = self.lock();
+            None if accepted_before => {
                 held.accepted.forget(&hash);
                 held.take(source, now);
             }
-            (None, false) => {}
+            None if refused == Refused::TooMany && held.is_to_be_logged(source, now) => {
+                tracing::warn!(%source, "too many wrong tokens: further ones are answered with 429");
+            }
+            None => {}
         }
-        found.ok_or(Refused::Unknown)
+        found.ok_or(refused)
     }
 }
 
@@ -199,8 +224,12 @@ mod tests {
         hash
     }
 
+    fn short(number: u32) -> Presented {
+        Presented { hash: hash(number), is_guessable: true }
+    }
+
     fn wrong(guesses: &Guesses, from: Source) -> Refused {
-        guesses.admit(from, hash(0), || None::<()>).unwrap_err()
+        guesses.admit(from, short(0), || None::<()>).unwrap_err()
     }
 
     fn exhausted(from: Source) -> Guesses {
@@ -229,24 +258,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beyond_its_guesses_a_source_s_unknown_tokens_are_not_looked_up() {
+    async fn beyond_its_guesses_a_source_s_unknown_tokens_that_could_be_guessed_are_not_looked_up() {
         let guesses = exhausted(source(1));
         let looked = Cell::new(false);
         let good = || {
             looked.set(true);
             Some(())
         };
-        assert_eq!(guesses.admit(source(1), hash(7), good), Err(Refused::TooMany));
+        assert_eq!(guesses.admit(source(1), short(7), good), Err(Refused::TooMany));
         assert!(!looked.get());
-        assert_eq!(guesses.admit(source(2), hash(7), good), Ok(()), "from elsewhere it is accepted");
-        assert_eq!(guesses.admit(source(1), hash(7), good), Ok(()), "and from then on also there");
+        assert_eq!(guesses.admit(source(2), short(7), good), Ok(()), "from elsewhere it is accepted");
+        assert_eq!(guesses.admit(source(1), short(7), good), Ok(()), "and from then on also there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_from_a_source_keeps_no_long_token_out_and_lets_no_wrong_one_in() {
+        let guesses = exhausted(source(1));
+        let long = |number| Presented { hash: hash(number), ..Presented::new(&"a".repeat(NOT_GUESSABLE)) };
+        for number in 1..100 {
+            assert_eq!(guesses.admit(source(1), long(number), || None::<()>), Err(Refused::TooMany));
+            assert_eq!(guesses.admit(source(1), long(1_000 + number), || Some(number)), Ok(number));
+            assert_eq!(wrong(&guesses, source(1)), Refused::TooMany, "a good token gives nobody a guess");
+        }
+        assert!(Presented::new(&"a".repeat(NOT_GUESSABLE - 1)).is_guessable);
     }
 
     #[tokio::test(start_paused = true)]
     async fn good_tokens_use_up_no_guesses() {
         let guesses = Guesses::new();
         for number in 1..1_000 {
-            assert_eq!(guesses.admit(source(1), hash(number), || Some(number)), Ok(number));
+            assert_eq!(guesses.admit(source(1), short(number), || Some(number)), Ok(number));
         }
         for _ in 0..AT_ONCE {
             assert_eq!(wrong(&guesses, source(1)), Refused::Unknown);
@@ -256,10 +297,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_that_was_revoked_is_unknown_at_once_and_then_counts_as_a_guess() {
         let guesses = Guesses::new();
-        assert_eq!(guesses.admit(source(1), hash(7), || Some(())), Ok(()));
+        assert_eq!(guesses.admit(source(1), short(7), || Some(())), Ok(()));
         while wrong(&guesses, source(1)) == Refused::Unknown {}
-        assert_eq!(guesses.admit(source(1), hash(7), || None::<()>), Err(Refused::Unknown));
-        assert_eq!(guesses.admit(source(1), hash(7), || None::<()>), Err(Refused::TooMany));
+        assert_eq!(guesses.admit(source(1), short(7), || None::<()>), Err(Refused::Unknown));
+        assert_eq!(guesses.admit(source(1), short(7), || None::<()>), Err(Refused::TooMany));
     }
 
     #[tokio::test(start_paused = true)]
@@ -269,7 +310,7 @@ mod tests {
         for number in 1..most {
             advance(Duration::from_millis(1)).await;
             wrong(&guesses, source(number));
-            assert_eq!(guesses.admit(source(number), hash(number), || Some(())), Ok(()));
+            assert_eq!(guesses.admit(source(number), short(number), || Some(())), Ok(()));
         }
         advance(Duration::from_millis(1)).await;
         wrong(&guesses, source(0));

@@ -1,4 +1,5 @@
-//! The rest of a request that was answered before all of it was read: read too, and dropped.
+//! Bodies as they come: whose turn it is meanwhile, and the rest of a request that was answered before all of it was read,
+//! which is read too, and dropped.
 //!
 //! Clients write a request and then read the answer. Closed on with bytes under way, a connection is reset, and its client
 //! gets an error of the network in place of the refusal that it was sent.
@@ -32,6 +33,8 @@ struct Shared(Arc<Mutex<Reading>>);
 struct Reading {
     body: Body,
     ended: bool,
+    /// Whose turn is told, until there is an answer.
+    place: Option<Arc<Place>>,
 }
 
 impl Shared {
@@ -51,6 +54,14 @@ impl HttpBody for Shared {
         }
         let frame = Pin::new(&mut reading.body).poll_frame(context);
         reading.ended = matches!(frame, Poll::Ready(None | Some(Err(_))));
+        if let Some(place) = &reading.place {
+            // Nothing is begun before all of it is there: a client that writes slowly does so on its own time.
+            match (reading.ended, &frame) {
+                (true, _) => place.is_the_servers_turn(),
+                (false, Poll::Pending) => place.is_the_clients_turn(),
+                (false, Poll::Ready(_)) => {}
+            }
+        }
         frame
     }
 
@@ -66,18 +77,22 @@ impl HttpBody for Shared {
 
 /// Answers a request, and gives the answer once the request is read.
 pub(super) async fn is_read(request: Request, next: Next) -> Response {
-    // Who asks before it writes has written nothing yet, and will not after a refusal.
-    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+    if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    // Who asks before it writes has written nothing yet, and will not after a refusal.
+    let asks_before = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
     let place = parts.extensions.get::<Arc<Place>>().cloned();
-    let mut shared = Shared(Arc::new(Mutex::new(Reading { body, ended: false })));
+    let mut shared = Shared(Arc::new(Mutex::new(Reading { body, ended: false, place })));
     let response = next.run(Request::from_parts(parts, Body::new(shared.clone()))).await;
-    // The answer stands: a client that writes on slowly does so on its own time.
+    // The answer stands, and what is left of the request is the client's doing.
+    let place = shared.lock().place.take();
     place.inspect(|place| place.is_the_clients_turn());
-    // What comes later than this is cut off.
-    let _ = tokio::time::timeout(PATIENCE, drop_all(&mut shared)).await;
+    if !asks_before {
+        // What comes later than this is cut off.
+        let _ = tokio::time::timeout(PATIENCE, drop_all(&mut shared)).await;
+    }
     response
 }
 
