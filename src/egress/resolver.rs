@@ -97,9 +97,11 @@ impl Resolver {
         match resolver.lookup_ip(name).await {
             Ok(answer) => Some(answer.iter().collect()),
             Err(error) => {
-                tracing::debug!(%error, "a name does not resolve");
                 // That there is no such name is an answer; that nobody answers may be because the machine has moved.
-                if !error.is_no_records_found() {
+                if error.is_no_records_found() {
+                    tracing::debug!(%error, "a name does not resolve");
+                } else {
+                    tracing::warn!(%error, "no name server gave an answer");
                     self.look_whether_the_machine_moved();
                 }
                 None
