@@ -253,7 +253,13 @@ impl Ringback {
         self.inner.gate.set(policy);
     }
 
-    /// The settings it was opened with.
+    /// The egress policy in force: `Config::egress`, or what [`set_egress`](Ringback::set_egress) put in its place.
+    pub fn egress(&self) -> Arc<Policy> {
+        self.inner.gate.policy()
+    }
+
+    /// The settings it was opened with. What [`set_egress`](Ringback::set_egress) changed is not among them; see
+    /// [`egress`](Ringback::egress).
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
