@@ -97,11 +97,9 @@ impl Resolver {
         match resolver.lookup_ip(name).await {
             Ok(answer) => Some(answer.iter().collect()),
             Err(error) => {
+                tracing::debug!(%error, "a name does not resolve");
                 // That there is no such name is an answer; that nobody answers may be because the machine has moved.
-                if error.is_no_records_found() {
-                    tracing::debug!(%error, "a name does not resolve");
-                } else {
-                    tracing::warn!(%error, "no name server gave an answer");
+                if !error.is_no_records_found() {
                     self.look_whether_the_machine_moved();
                 }
                 None
@@ -127,6 +125,8 @@ impl Resolver {
 
     /// Forgets the name servers if the machine names others than those that were read; the next name reads them.
     fn look_whether_the_machine_moved(&self) {
+        // The line before it, at debug, has the name and the reason.
+        tracing::warn!("no name server gave an answer");
         let mut built = self.built();
         let settings = std::fs::read(&self.machine).ok();
         if built.as_ref().is_some_and(|built| self.nameservers.is_empty() && built.settings != settings) {
