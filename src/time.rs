@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The last millisecond of the year 9999: the largest time with an RFC 3339 form.
-const LATEST: u64 = 253_402_300_799_999;
+/// 9999-12-30T22:00:00Z: the largest time that is 9999 in every time zone, which is the largest that is written and read.
+const LATEST: u64 = 253_402_207_200_000;
 
 /// A point in time. Arithmetic saturates; the text form is RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -100,6 +100,14 @@ mod tests {
             let time = Timestamp::from_millis(millis);
             prop_assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
         }
+    }
+
+    #[test]
+    fn the_first_and_the_last_time_read_back() {
+        for time in [Timestamp::ZERO, Timestamp::MAX, Timestamp::from_millis(u64::MAX)] {
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00Z");
     }
 
     #[test]
