@@ -155,16 +155,22 @@ pub fn hint(outcome: Outcome) -> Option<&'static str> {
         },
         Outcome::Failed(failure) => match failure {
             Failure::Timeout => "no answer within the time limit: answer first, work afterwards",
-            Failure::Dns => "the host's name does not resolve: is the URL right?",
+            Failure::Dns => "the host's name does not resolve: is the URL right, and does the name server answer?",
             Failure::Refused => "nothing listens at this address and port: is the receiver running?",
-            Failure::Unreachable => "the host cannot be reached: a firewall, or a wrong address",
+            Failure::Unreachable => {
+                "the host cannot be reached: a firewall, a wrong address, or the proxy that deliveries go through"
+            }
             Failure::Tls => "the TLS handshake failed: is the certificate valid for this host, and its chain complete?",
             Failure::Reset => "the receiver closed the connection before it answered",
             Failure::Protocol => "what answers at this port does not speak HTTP",
             Failure::Blocked => {
-                "the URL names an address that must not be called; the operator can allow it (`--allow-network`)"
+                "the URL leads where nothing may be sent: an address inside, plain http, or another protocol's port; the operator \
+                 can allow a network (`--allow-network`)"
             }
-            Failure::BlockedAddress => "the host's name leads to an address that must not be called",
+            Failure::BlockedAddress => {
+                "the host's name leads to an address that must not be called, which the server's log names; if it is meant, the operator \
+                 can allow its network (`--allow-network`)"
+            }
             Failure::Unsendable => {
                 "no request can be made: the endpoint's secret, headers or body mode do not fit the message"
             }

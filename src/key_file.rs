@@ -134,7 +134,7 @@ impl KeyFile {
     fn parse(&self, text: &str) -> Result<Keyring, Invalid> {
         Keyring::parse(text).map_err(|unreadable| match unreadable.line {
             Some(line) => Invalid::new("keys", format!("{}:{line}: {}", self.path.display(), unreadable.problem)),
-            None => self.problem(unreadable.problem),
+            None => self.problem(format!("{}: put its keys back", unreadable.problem)),
         })
     }
 

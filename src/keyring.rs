@@ -63,7 +63,8 @@ pub(crate) enum NotOpened {
 }
 
 impl Keyring {
-    /// A ring of one key. Its id is at least 1.
+    /// A ring of one key. Its id is at least 1. The ring wipes its copy of the key when it is dropped; the caller's is the
+    /// caller's to wipe. Let a generator for cryptography draw it: a password is no key.
     ///
     /// # Errors
     /// The id is 0.
@@ -158,6 +159,10 @@ impl std::str::FromStr for Keyring {
     type Err = crate::Invalid;
 
     /// Reads keys in the form `id:key`, with commas or line breaks between them; a key is 32 bytes in base 64.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::Invalid) (`keys`): no key, more than 64, an entry that is none, an id that stands twice. The problem
+    /// names the entry and has none of the text in it.
     fn from_str(text: &str) -> Result<Keyring, crate::Invalid> {
         // A remark may have commas of its own.
         let entries = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| line.split(','));

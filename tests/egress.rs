@@ -222,6 +222,7 @@ async fn a_policy_that_is_changed_while_it_runs_counts_for_registration_and_for_
     let first = world.send("test.happened", "{}").await;
     assert!(matches!(world.ended(first).await, State::Delivered { .. }));
     world.ringback.set_egress(Policy::default());
+    assert_eq!(*world.ringback.egress(), Policy::default());
     assert!(world.ringback.create_endpoint(world.app, NewEndpoint::at(&receiver.url)).await.is_err());
     let second = world.send("test.happened", "{}").await;
     assert!(matches!(world.ended(second).await, State::Dead { reason: DeadReason::Blocked, .. }));

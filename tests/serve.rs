@@ -9,6 +9,8 @@ mod keys;
 #[path = "serve/sidecar.rs"]
 mod sidecar;
 mod support;
+#[path = "serve/ways.rs"]
+mod ways;
 
 use std::fs;
 use std::io::{Read, Write};

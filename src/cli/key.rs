@@ -3,7 +3,9 @@
 //! Invariants: no output shows a key; a key is made only where nothing is sealed under one that is gone; none is retired
 //! while something is sealed under it, or while a server seals with it.
 
-use ringback::{KeyFile, KeySource, Keyring, Ringback};
+use std::collections::BTreeSet;
+
+use ringback::{KeyFile, KeySource, Keyring, Ringback, store};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -106,6 +108,12 @@ async fn nothing_is_sealed(settings: &Settings, file: &KeyFile) -> Result<(), Pr
             let text = "is not there, and the folder has secrets that are sealed under its keys: put it back";
             Err(Problem::failed(format!("{} {text}", file.path().display())))
         }
+        // The server of the folder sealed with something, and not with this file.
+        Err(ringback::Error::Storage(store::Error::Locked { holder, .. })) => {
+            let text = "is not there, and a server runs on the folder with keys from elsewhere: give this command the same \
+                        --config or RINGBACK_KEY_FILE, or stop the server first";
+            Err(Problem::failed(format!("{} {text} ({holder})", file.path().display())))
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -119,12 +127,18 @@ fn random_key() -> [u8; 32] {
 
 async fn list(session: &Session, settings: &Settings) -> Result<Exit, Problem> {
     let Report { keys } = session.api.get(&["doctor"], &Vec::new()).await?;
-    let ids = match &settings.config.keys {
-        KeySource::Given(given) => given.ids(),
+    let (known, place) = match &settings.config.keys {
+        KeySource::Given(given) => (given.ids(), "the keys of the setting `key`".to_owned()),
         KeySource::Folder | KeySource::File(_) => {
-            file(settings)?.read().map_err(|invalid| unusable(&invalid))?.map(|ring| ring.ids()).unwrap_or_default()
+            let file = file(settings)?;
+            let ring = file.read().map_err(|invalid| unusable(&invalid))?;
+            (ring.map(|ring| ring.ids()).unwrap_or_default(), file.path().display().to_string())
         }
     };
+    // A server that was told of its keys in a way that this command was not has keys that stand elsewhere.
+    let used = keys.active.into_iter().chain(keys.sealed.iter().map(|sealed| sealed.key).filter(|key| *key != 0));
+    let elsewhere: BTreeSet<u32> = used.filter(|key| !known.contains(key)).collect();
+    let ids: BTreeSet<u32> = known.into_iter().chain(elsewhere.iter().copied()).collect();
     let under = |id: u32| keys.sealed.iter().find(|sealed| sealed.key == id).map_or(0, |sealed| sealed.endpoints);
     let state = |id: u32| match keys.active {
         Some(active) if active == id => "active",
@@ -146,6 +160,14 @@ async fn list(session: &Session, settings: &Settings) -> Result<Exit, Problem> {
         table.styled([key.as_str(), state(id), &count].map(|cell| (cell, style)), None);
     }
     table.print(out, "there are no keys")?;
+    if !elsewhere.is_empty() {
+        let ids: Vec<String> = elsewhere.iter().map(u32::to_string).collect();
+        out.note(&format!(
+            "not in {place}: {}. The server was given its keys otherwise: give this command the same --config, \
+             RINGBACK_KEY_FILE or RINGBACK_KEY",
+            ids.join(", ")
+        ));
+    }
     match under(0) {
         0 => {}
         plain => out.note(&format!(

@@ -136,7 +136,11 @@ impl Connector {
     ) -> Result<Vec<SocketAddr>, Unconnected> {
         match timeout(STEP_TIMEOUT, self.resolver.vetted(policy, name, port, scheme)).await {
             Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(Unresolved::NotFound)) | Err(_) => Err(Unconnected::NoName),
+            Ok(Err(Unresolved::NotFound)) => Err(Unconnected::NoName),
+            Err(_) => {
+                tracing::warn!(%name, "no name server gave an answer in time");
+                Err(Unconnected::NoName)
+            }
             Ok(Err(Unresolved::Blocked(address))) => {
                 // For the operator alone: the attempt's record says that it was blocked, and not by what.
                 tracing::info!(%name, %address, "a name leads to an address that must not be called");
@@ -153,11 +157,14 @@ impl Connector {
             let proxies = match proxy.host() {
                 Host::Ipv4(ip) => vec![IpAddr::from(*ip)],
                 Host::Ipv6(ip) => vec![IpAddr::from(*ip)],
-                Host::Domain(name) => self.resolver.look_up(name).await.ok_or(Unconnected::Unreachable)?,
+                Host::Domain(name) => self.resolver.look_up(name).await.ok_or_else(|| {
+                    tracing::warn!(%proxy, "the proxy's name does not resolve: nothing can be delivered");
+                    Unconnected::Unreachable
+                })?,
             };
             let proxies: Vec<_> = proxies.into_iter().map(|ip| SocketAddr::new(ip, proxy.port())).collect();
             for address in addresses {
-                let (stream, _) = first_to_answer(proxies.clone()).await?;
+                let (stream, _) = first_to_answer(proxies.clone()).await.map_err(|failed| without(proxy, failed))?;
                 match proxy.tunnel(stream, address).await {
                     Ok(stream) => return Ok((stream, address)),
                     Err(error) => {
@@ -168,7 +175,10 @@ impl Connector {
             }
             Err(failed)
         };
-        within(opening).await
+        timeout(STEP_TIMEOUT, opening).await.unwrap_or_else(|_| {
+            tracing::warn!(%proxy, "the proxy did not open a connection in time");
+            Err(Unconnected::Unreachable)
+        })
     }
 
     async fn secure(&self, stream: TcpStream, host: &Host<&str>) -> Result<TlsStream<TcpStream>, Unconnected> {
@@ -188,6 +198,23 @@ impl Connector {
                 Err(Unconnected::Tls)
             }
             Err(_) => Err(Unconnected::Tls),
+        }
+    }
+}
+
+/// Why there is no connection if there is none to the proxy: no doing of the receiver's, and not to be taken for one.
+fn without(proxy: &Proxy, failed: Unconnected) -> Unconnected {
+    match failed {
+        Unconnected::NoDescriptor => failed,
+        Unconnected::BlockedUrl
+        | Unconnected::BlockedAddress
+        | Unconnected::NoName
+        | Unconnected::Unreachable
+        | Unconnected::Refused
+        | Unconnected::Reset
+        | Unconnected::Tls => {
+            tracing::warn!(%proxy, "the proxy cannot be reached: nothing can be delivered");
+            Unconnected::Unreachable
         }
     }
 }

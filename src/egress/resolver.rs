@@ -145,6 +145,8 @@ impl Resolver {
 
     /// Forgets the name servers if the machine names others than those that were read; the next name reads them.
     fn look_whether_the_machine_moved(&self) {
+        // The line before it, at debug, has the name and the reason.
+        tracing::warn!("no name server gave an answer");
         let mut built = self.built();
         let settings = std::fs::read(&self.machine).ok();
         if built.as_ref().is_some_and(|built| self.nameservers.is_empty() && built.settings != settings) {

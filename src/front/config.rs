@@ -16,7 +16,7 @@ pub enum KeySource {
     /// The file `secrets.key` in [`Config::path`]. It is made by the first open, never where something is sealed already.
     #[default]
     Folder,
-    /// The file at this path, in the form of [`KeyFile`](crate::KeyFile). It is never made by an open.
+    /// The file at this path, in the form of [`KeyFile`](crate::KeyFile). Each open reads it; none makes it.
     File(PathBuf),
     /// These.
     Given(Keyring),
@@ -30,16 +30,17 @@ pub struct Config {
     pub path: PathBuf,
     /// Where the keys come from that secrets are sealed under. Default: the file `secrets.key` in `path`.
     pub keys: KeySource,
-    /// Which addresses may be called beyond public ones by https. Default: none.
+    /// Which addresses may be called beyond public ones by https; [`set_egress`](crate::Ringback::set_egress) puts another
+    /// policy in force later. Default: none.
     pub egress: Policy,
     /// Certificates of authorities to trust beside Mozilla's, for receivers inside the operator's network: PEM,
     /// one after the other. Default: none.
     pub extra_roots: Vec<u8>,
     /// The name servers that are asked for receivers' names, over UDP and TCP, in place of those that the machine is
-    /// set to. Default: none.
+    /// set to. An answer is waited for for 5 seconds in all. Default: none.
     pub nameservers: Vec<SocketAddr>,
-    /// A proxy that all deliveries go through. The environment's (`HTTPS_PROXY` and the like) is never asked. Default:
-    /// none.
+    /// A proxy that all deliveries go through. The environment's (`HTTPS_PROXY` and the like) is never asked. While it
+    /// cannot be reached, attempts fail as `unreachable` and are made again by the schedule. Default: none.
     pub proxy: Option<Proxy>,
     /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
     pub max_payload: usize,
@@ -119,7 +120,7 @@ impl Config {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// The first field that is out of its range.
+    /// The first field that is out of its range, by its name in camelCase.
     pub fn validate(&self) -> Result<(), Invalid> {
         let positive = [
             ("maxPayload", self.max_payload),
@@ -142,6 +143,21 @@ impl Config {
         if self.prune_every < Duration::from_millis(10) {
             return Err(Invalid::new("pruneEvery", "must be at least 10 milliseconds"));
         }
+        if self.nameservers.iter().any(|server| server.port() == 0) {
+            return Err(Invalid::new("nameservers", "must have a port; name servers answer at 53"));
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_without_a_port_is_refused_and_not_asked_in_vain() {
+        let with = |server: &str| Config { nameservers: vec![server.parse().unwrap()], ..Config::default() };
+        assert_eq!(with("10.0.0.2:0").validate().unwrap_err().field(), "nameservers");
+        assert!(with("10.0.0.2:53").validate().is_ok());
     }
 }

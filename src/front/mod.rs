@@ -97,6 +97,7 @@ impl Ringback {
 
         config.validate()?;
         log_openings(&config.egress);
+        log_ways(&config);
         // What holds no keys is refused before the store is touched. What counts is read under the folder's lock.
         Seals::check_file(&config)?;
         let store = SledStore::open(SledConfig {
@@ -252,7 +253,13 @@ impl Ringback {
         self.inner.gate.set(policy);
     }
 
-    /// The settings it was opened with.
+    /// The egress policy in force: `Config::egress`, or what [`set_egress`](Ringback::set_egress) put in its place.
+    pub fn egress(&self) -> Arc<Policy> {
+        self.inner.gate.policy()
+    }
+
+    /// The settings it was opened with. What [`set_egress`](Ringback::set_egress) changed is not among them; see
+    /// [`egress`](Ringback::egress).
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
@@ -293,6 +300,17 @@ fn log_openings(policy: &Policy) {
     }
     if policy.allow_metadata {
         tracing::warn!("the cloud's metadata addresses may be called");
+    }
+}
+
+/// By whom deliveries go, where that is not the machine's own way. A proxy is shown without its user and password.
+#[cfg(feature = "sled")]
+fn log_ways(config: &Config) {
+    if let Some(proxy) = &config.proxy {
+        tracing::info!(%proxy, "all deliveries go through this proxy");
+    }
+    for nameserver in &config.nameservers {
+        tracing::info!(%nameserver, "this name server is asked for receivers' names");
     }
 }
 

@@ -111,7 +111,7 @@ impl Seals {
                 let sealed: BTreeMap<u32, u64> =
                     counts(store).await?.into_iter().filter(|(key, _)| *key != PLAIN).collect();
                 if !sealed.is_empty() {
-                    return Err(missing(&sealed, &shown, "is not there"));
+                    return Err(missing(&sealed, &format!("{shown} is not there")));
                 }
                 let (keys, made) = file.read_or_make().map_err(unusable)?;
                 if made {
@@ -178,16 +178,21 @@ fn named(file: &KeyFile) -> Result<Keyring, Error> {
     let keys = file.read().map_err(unusable)?;
     let shown = file.path().display();
     keys.ok_or_else(|| {
-        Error::Keys(format!("{shown}, the file of the keys that secrets are sealed under, is not there"))
+        Error::Keys(format!(
+            "{shown}, the file of the keys that secrets are sealed under, is not there: put it back, or have `ringback key add` \
+             make a first one; an open never makes it"
+        ))
     })
 }
 
-fn missing(sealed: &BTreeMap<u32, u64>, source: &str, what: &str) -> Error {
+/// `what` says what is missing; whoever reads it is told which keys to put back.
+fn missing(sealed: &BTreeMap<u32, u64>, what: &str) -> Error {
     let (ids, most): (Vec<String>, u64) = (sealed.keys().map(u32::to_string).collect(), sealed.values().sum());
     let (endpoints, keys) =
         (if most == 1 { "endpoint" } else { "endpoints" }, if ids.len() == 1 { "key" } else { "keys" });
+    let back = if ids.len() == 1 { "put it back" } else { "put them back" };
     Error::Keys(format!(
-        "{source} {what}, and the secrets of {most} {endpoints} are sealed under {keys} {}: put it back; nothing was changed",
+        "{what}, and the secrets of {most} {endpoints} are sealed under {keys} {}: {back}; nothing was changed",
         ids.join(", ")
     ))
 }
@@ -265,13 +270,13 @@ impl Ringback {
         .await?;
         let source = &seals.source;
         if !no_key.is_empty() {
-            return Err(missing(&no_key, source, "does not have every key"));
+            return Err(missing(&no_key, &format!("a key is not in {source}")));
         }
         if let Some((key, (count, first))) = refused.pop_first() {
             let secrets = if count == 1 { "secret does" } else { "secrets do" };
             return Err(Error::Keys(format!(
                 "{count} {secrets} not open under key {key} of {source} (the first is one of {}): it is another key than the one \
-                 that sealed, or the records were altered; nothing was changed",
+                 that sealed, or the records were altered: put that key back, or the folder from a backup; nothing was changed",
                 first.endpoint
             )));
         }
@@ -440,7 +445,10 @@ mod tests {
         endpoint(&fixture.open_with(keys(&[1, 3])).await.unwrap()).await;
         let before = stored(&fixture, one).await;
         for (given, says) in [
-            (keys(&[3]), "does not have every key, and the secrets of 1 endpoint are sealed under key 1"),
+            (
+                keys(&[3]),
+                "a key is not in the keys that were given, and the secrets of 1 endpoint are sealed under key 1: put it back",
+            ),
             (keys(&[2]), "the secrets of 2 endpoints are sealed under keys 1, 3"),
             (KeySource::Folder, "the secrets of 2 endpoints are sealed under keys 1, 3"),
             (

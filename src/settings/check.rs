@@ -107,7 +107,7 @@ fn nameservers(in_force: &InForce) -> Result<Vec<SocketAddr>, Error> {
     let server = |text: &String| {
         let with_port = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)).or_else(|_| text.parse());
         let shown = text.escape_debug();
-        with_port.map_err(|_| {
+        with_port.ok().filter(|server: &SocketAddr| server.port() != 0).ok_or_else(|| {
             let wrong = format_args!("`{shown}` is no address, such as 10.0.0.2 or 10.0.0.2:5353");
             in_force.error(Key::Nameserver, wrong)
         })

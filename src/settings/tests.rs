@@ -101,6 +101,7 @@ fn every_complaint_about_the_file_has_its_line() {
             "x.toml:1: allow_network: `10.0.0.1/8` is not a network: it has bits behind its prefix; the network is 10.0.0.0/8",
         ),
         ("allow_metadata = 'yes'", "x.toml:1: allow_metadata: must be true or false"),
+        ("nameserver = ['10.0.0.2:0']", "x.toml:1: nameserver: `10.0.0.2:0` is no address, such as 10.0.0.2"),
         ("nameserver = ['one.example']", "x.toml:1: nameserver: `one.example` is no address, such as 10.0.0.2"),
         ("proxy = 'https://u:hunter2@p.example'", "x.toml:1: proxy: must start with http://"),
         ("extra_roots = '/does/not/exist'", "x.toml:1: extra_roots: /does/not/exist cannot be read"),

@@ -110,7 +110,9 @@ impl Given {
             Kind::Secret => (value.as_str().map(|text| Value::Secret(text.into())), TEXT),
             Kind::Number => (value.as_integer().and_then(number).map(Value::Number), NUMBER),
             Kind::Switch => (value.as_bool().map(Value::Switch), SWITCH),
-            Kind::List => (value.as_array().and_then(texts).map(Value::List), "must be a list of texts"),
+            Kind::List => {
+                (value.as_array().and_then(texts).map(Value::List), "must be a list of texts, such as [\"…\"]")
+            }
         };
         match value {
             Some(value) => Ok(Given { key, value, origin }),

@@ -115,6 +115,17 @@ fn keys_come_from_the_environment_or_from_a_file_that_is_named() {
     place.serve(&["--config", &config], &[]).stop();
     assert_eq!(place.run(&["endpoint", "secret", "acme", "main", "--config", &config], &[]).stdout.trim(), SECRET);
     assert!(!place.data().join("secrets.key").exists());
+
+    // A command that was not told where the server's keys are says so, and makes none.
+    let serving = place.serve(&["--config", &config], &[]);
+    let listed = at_once(&place, &["key", "list"], &[]);
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    assert!(listed.stdout.contains("active") && !listed.stdout.contains("there are no keys"), "{}", listed.stdout);
+    assert!(listed.stderr.contains("secrets.key: 2. The server was given its keys otherwise"), "{}", listed.stderr);
+    refused(&at_once(&place, &["key", "add"], &[]), 1, &["a server runs on the folder with keys from elsewhere"]);
+    assert!(!place.data().join("secrets.key").exists());
+    serving.stop();
+
     // It is not there, as a mount that has failed.
     fs::remove_file(&file).unwrap();
     refused(
