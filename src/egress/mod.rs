@@ -115,6 +115,10 @@ const DATASTORE_PORTS: [u16; 19] = [
 const HTTPS_ONLY: &str = "must start with https://; plain http goes to allowed networks only";
 const BLOCKED_ADDRESS: &str = "names an address that must not be called; the operator can allow its network with \
                                `allowed_networks` (`--allow-network 10.0.0.0/8`)";
+const NEVER_CALLED: &str =
+    "names an address that is never called: it names no host of its own, or embeds another address";
+const METADATA: &str = "names a cloud's metadata service, which hands out credentials; the operator can allow its network with \
+                        `allowed_networks` and `allow_metadata`";
 const BLOCKED_NAME: &str = "names a host inside, which is not called by its name";
 const BLOCKED_PORT: &str = "has a port that must not be called";
 
@@ -166,7 +170,11 @@ impl Policy {
         }
         // Say what is wrong with it: an address that https on its own port could reach has only the wrong port or scheme.
         match (self.check_address(SocketAddr::new(address.ip(), 443), Scheme::Https), scheme) {
-            (false, _) => Err(BLOCKED_ADDRESS),
+            (false, _) => Err(match addresses::kind(address.ip()) {
+                Kind::Never => NEVER_CALLED,
+                Kind::Metadata => METADATA,
+                Kind::Public | Kind::Special | Kind::Translated(_) => BLOCKED_ADDRESS,
+            }),
             (true, Scheme::Http) => Err(HTTPS_ONLY),
             (true, Scheme::Https) => Err(BLOCKED_PORT),
         }
@@ -274,7 +282,8 @@ mod tests {
             "0.0.0.0",
             "[::]",
         ] {
-            refuses(&Policy::default(), &format!("https://{host}/"), BLOCKED_ADDRESS);
+            let why = problem(&Policy::default(), &format!("https://{host}/"));
+            assert!([BLOCKED_ADDRESS, NEVER_CALLED].contains(&why.as_str()), "{host}: {why}");
         }
     }
 
@@ -368,8 +377,9 @@ mod tests {
             ["169.254.169.254", "168.63.129.16", "100.100.100.200", "[fd00:ec2::254]", "[64:ff9b::169.254.169.254]"]
         {
             let url = format!("http://{host}/latest/meta-data/");
-            refuses(&Policy { allow_metadata: true, ..Policy::default() }, &url, BLOCKED_ADDRESS);
-            refuses(&allowing(&networks), &url, BLOCKED_ADDRESS);
+            let why = if host.contains("64:ff9b") { BLOCKED_ADDRESS } else { METADATA };
+            refuses(&Policy { allow_metadata: true, ..Policy::default() }, &url, why);
+            refuses(&allowing(&networks), &url, why);
             opens(&Policy { allow_metadata: true, ..allowing(&networks) }, &url);
         }
     }
@@ -434,7 +444,7 @@ mod tests {
             ] {
                 let address = SocketAddr::new(Ipv6Addr::from_bits(bits).into(), 443);
                 prop_assert!(!all.check_address(address, Scheme::Https), "{}", address);
-                prop_assert_eq!(problem(&all, &format!("https://{address}/")), BLOCKED_ADDRESS);
+                prop_assert_eq!(problem(&all, &format!("https://{address}/")), NEVER_CALLED);
             }
         }
 

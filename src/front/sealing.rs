@@ -115,7 +115,7 @@ impl Seals {
                 }
                 let (keys, made) = file.read_or_make().map_err(unusable)?;
                 if made {
-                    tracing::info!(
+                    tracing::warn!(
                         "{shown} was made: it holds the key that secrets are sealed under. Back it up apart from the folder: \
                          without it they cannot be opened"
                     );

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::MAX_RESPONSE_BODY;
@@ -110,8 +111,11 @@ impl Connection {
     /// Moves it along as far as it goes without waiting: one that the receiver has closed, or on which it wrote
     /// unasked, has ended afterwards.
     fn poke(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
-        if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(&mut context).is_ready()) {
+        let Some(driver) = &mut self.driver else { return };
+        // Unconstrained: looking at a connection costs a budget that is for work, and once that was spent, after a hundred
+        // or so, one that is closed would look open.
+        let looking = pin!(unconstrained(poll_fn(|context| driver.as_mut().poll(context))));
+        if looking.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             self.driver = None;
         }
     }

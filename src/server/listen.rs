@@ -68,6 +68,8 @@ async fn serve(listener: TcpListener, router: Router, most: usize, mut stopped: 
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    // Where the process may have fewer descriptors than places, those who wait for nothing hold them all.
+                    places.make_room();
                     tokio::time::sleep(AFTER_FAILURE).await;
                     continue;
                 }

@@ -228,7 +228,7 @@ async fn an_address_that_may_no_longer_be_called_gets_nothing_and_ends_the_deliv
     let attempts = world.attempts(sent).await;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].outcome, Outcome::Failed(Failure::Blocked));
-    assert!(attempts[0].hint().unwrap().contains("must not be called"));
+    assert!(attempts[0].hint().unwrap().contains("where nothing may be sent"));
     assert_eq!(receiver.count(), 0);
 }
 
