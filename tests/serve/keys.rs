@@ -64,7 +64,7 @@ fn a_first_start_makes_the_key_says_so_and_a_start_without_it_is_refused() {
     let place = Place::new();
     let said = place.serve(&[], &[]).stop().stderr;
     let line = said.lines().find(|line| line.contains("data/secrets.key was made")).unwrap();
-    assert!(line.contains("INFO") && line.contains("Back it up apart from the folder"), "{line}");
+    assert!(line.contains("WARN") && line.contains("Back it up apart from the folder"), "{line}");
     let path = place.data().join("secrets.key");
     let made = fs::read_to_string(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
