@@ -13,15 +13,16 @@ const MAX_RESPONSE_HEADERS: usize = 16 * 1024;
 /// The first headers that fit, as text.
 pub(super) fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut room = MAX_RESPONSE_HEADERS;
-    let fits = |(name, value): &(&HeaderName, &HeaderValue)| {
-        let left = room.checked_sub(name.as_str().len() + value.len());
-        room = left.unwrap_or(0);
-        left.is_some()
-    };
     let text = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    headers.iter().take_while(fits).map(text).collect()
+    // As text: a byte that is none takes three.
+    let fits = |(name, value): &(String, String)| {
+        let left = room.checked_sub(name.len() + value.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    headers.iter().map(text).take_while(fits).collect()
 }
 
 /// How long the receiver asks to be left alone: seconds or an IMF-fixdate (RFC 9110), at most 24 h. Whatever
@@ -102,6 +103,11 @@ mod tests {
             headers.append("x-large", HeaderValue::from_bytes(&[b'a'; 4000]).unwrap());
         }
         assert_eq!(kept_headers(&headers).len(), 4);
+        let mut headers = HeaderMap::new();
+        for _ in 0..5 {
+            headers.append("x-large", HeaderValue::from_bytes(&[0xff; 4000]).unwrap());
+        }
+        assert_eq!(kept_headers(&headers).len(), 1, "what is no text counts as it is kept");
     }
 
     #[test]
