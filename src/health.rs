@@ -23,21 +23,40 @@ pub struct Health {
     answered: bool,
 }
 
-/// How many requests may be on their way to endpoints that do not answer, for want of a proof that they do or because
-/// they time out: so that those that answer find permits free, however many others hang.
+/// How many requests may be on their way for whom, so that nobody takes the permits of all: neither endpoints that do not
+/// answer, for want of a proof that they do or because they time out, nor one application whose endpoints take their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
-    /// To those of one application: a quarter of all permits.
+    /// For one application: a half of all permits, where there is another.
     pub of_one_application: usize,
+    /// To endpoints of one application that do not answer: a quarter.
+    pub unanswered_of_one: usize,
     /// To those of all: a half.
-    pub of_all: usize,
+    pub unanswered_of_all: usize,
 }
 
 impl Shares {
-    /// The shares where this many may be on their way in all; at least four, where there are as many.
-    pub fn of(in_flight: usize) -> Shares {
-        let least = in_flight.min(TIMING_OUT_CAP as usize);
-        Shares { of_one_application: (in_flight / 4).max(least), of_all: (in_flight / 2).max(least) }
+    /// The shares of so many applications where this many requests may be on their way in all; at least four, where there
+    /// are as many.
+    pub fn of(in_flight: usize, applications: usize) -> Shares {
+        let part = |of: usize| (in_flight / of).max(in_flight.min(TIMING_OUT_CAP as usize));
+        Shares {
+            of_one_application: if applications > 1 { part(2) } else { in_flight },
+            unanswered_of_one: part(4),
+            unanswered_of_all: part(2),
+        }
+    }
+
+    /// Whether one more permit may be taken by an application that holds this many; for an endpoint that does not answer
+    /// also with how many such permits the application holds, and how many all do.
+    pub fn have_room(self, own: usize, unanswered: Option<(usize, usize)>) -> bool {
+        let among_unanswered = match unanswered {
+            // Whoever holds none may always take one: that is how an endpoint comes to be known to answer, whatever
+            // others hold.
+            None | Some((0, _)) => true,
+            Some((own, all)) => own < self.unanswered_of_one && all < self.unanswered_of_all,
+        };
+        own < self.of_one_application && among_unanswered
     }
 }
 
@@ -117,9 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn those_that_do_not_answer_leave_half_of_all_permits_to_the_others() {
-        assert_eq!(Shares::of(1_024), Shares { of_one_application: 256, of_all: 512 });
-        assert_eq!(Shares::of(10), Shares { of_one_application: 4, of_all: 5 });
-        assert_eq!(Shares::of(1), Shares { of_one_application: 1, of_all: 1 });
+    fn nobody_has_a_share_in_the_permits_that_are_left_for_others() {
+        let shares = |one, unanswered_of_one, unanswered_of_all| Shares {
+            of_one_application: one,
+            unanswered_of_one,
+            unanswered_of_all,
+        };
+        assert_eq!(Shares::of(1_024, 2), shares(512, 256, 512));
+        assert_eq!(Shares::of(1_024, 1), shares(1_024, 256, 512), "where there is no other, nothing is left for it");
+        assert_eq!(Shares::of(10, 3), shares(5, 4, 5));
+        assert_eq!(Shares::of(1, 2), shares(1, 1, 1));
+        let shares = Shares::of(1_024, 2);
+        assert!(shares.have_room(511, None) && !shares.have_room(512, None));
+        assert!(shares.have_room(300, Some((255, 400))) && !shares.have_room(300, Some((256, 400))));
+        assert!(!shares.have_room(300, Some((1, 512))) && shares.have_room(300, Some((0, 512))));
+        assert!(!shares.have_room(512, Some((0, 0))));
     }
 }

@@ -109,9 +109,9 @@ struct LaneState {
     health: Health,
 }
 
-/// Permits that are held for lanes whose endpoints do not answer.
+/// Permits that are held, in all and for each application.
 #[derive(Debug, Default)]
-struct Unanswered {
+struct Held {
     all: usize,
     of: HashMap<ApplicationId, usize>,
 }
@@ -122,8 +122,9 @@ pub(crate) struct Plan {
     caps: Caps,
     lanes: HashMap<Lane, LaneState>,
     origins: HashMap<String, u32>,
-    unanswered: Unanswered,
-    in_flight: usize,
+    /// All permits; and those of lanes whose endpoints do not answer.
+    held: Held,
+    unanswered: Held,
     /// A look or a claim is under way; and whether something rang meanwhile.
     looking: bool,
     rang: bool,
@@ -151,8 +152,8 @@ impl Plan {
             caps,
             lanes: HashMap::new(),
             origins: HashMap::new(),
-            unanswered: Unanswered::default(),
-            in_flight: 0,
+            held: Held::default(),
+            unanswered: Held::default(),
             looking: false,
             rang: false,
             wanted: BTreeMap::new(),
@@ -180,7 +181,7 @@ impl Plan {
     /// Requests on their way.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.held.all
     }
 
     /// Whether the permits counted for endpoints that do not answer are those that such lanes hold.
@@ -211,7 +212,7 @@ impl Plan {
         }
         self.settle(now, &mut commands);
         if self.draining
-            && self.in_flight == 0
+            && self.held.all == 0
             && !self.looking
             && self.unsettled.is_empty()
             && self.settling.is_none()
@@ -225,8 +226,8 @@ impl Plan {
     /// Permits that can be taken now.
     fn free(&self) -> usize {
         let unsettled = self.unsettled.len() + self.settling.as_ref().map_or(0, |batch| batch.len());
-        let by_settling = self.caps.unsettled.saturating_sub(unsettled + self.in_flight);
-        self.caps.in_flight.saturating_sub(self.in_flight).min(by_settling)
+        let by_settling = self.caps.unsettled.saturating_sub(unsettled + self.held.all);
+        self.caps.in_flight.saturating_sub(self.held.all).min(by_settling)
     }
 
     /// A look at all lanes, starting where the last one left off.
@@ -290,6 +291,8 @@ impl Plan {
         for (application, lanes) in applications {
             turns.push((application, Turns::after(self.last_lane.get(&application).copied(), lanes)));
         }
+        let unseen = turns.iter().filter(|(application, _)| !self.last_lane.contains_key(application)).count();
+        let shares = Shares::of(self.caps.in_flight, self.last_lane.len() + unseen);
         let start = turns.partition_point(|(application, _)| Some(*application) <= self.last_application);
         let shift = start.checked_rem(turns.len()).unwrap_or(0);
         turns.rotate_left(shift);
@@ -300,7 +303,7 @@ impl Plan {
                 if free == 0 {
                     return true;
                 }
-                let Some((lane, limit)) = self.grant_one(lanes) else { return false };
+                let Some((lane, limit)) = self.grant_one(lanes, shares) else { return false };
                 timeout = timeout.max(limit);
                 self.last_application = Some(*application);
                 self.last_lane.insert(*application, lane);
@@ -312,13 +315,16 @@ impl Plan {
     }
 
     /// Takes one permit for the next lane that may have one.
-    fn grant_one(&mut self, turns: &mut Turns) -> Option<(Lane, Duration)> {
+    fn grant_one(&mut self, turns: &mut Turns, shares: Shares) -> Option<(Lane, Duration)> {
         while let Some((lane, destination)) = turns.next() {
             let state = self.lanes.entry(lane).or_default();
             let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.caps.per_endpoint);
             let at_origin = self.origins.get(&destination.origin).copied().unwrap_or(0);
             let shared = !state.health.is_answering();
-            let no_share = shared && !self.unanswered.has_room(lane.application, Shares::of(self.caps.in_flight));
+            let no_share = !shares.have_room(
+                self.held.of(lane.application),
+                shared.then(|| (self.unanswered.of(lane.application), self.unanswered.all)),
+            );
             if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin || no_share {
                 turns.drop_last();
                 continue;
@@ -329,7 +335,7 @@ impl Plan {
                 self.unanswered.take(lane.application, 1);
             }
             *self.origins.entry(destination.origin.clone()).or_insert(0) += 1;
-            self.in_flight += 1;
+            self.held.take(lane.application, 1);
             self.wanted.entry(lane).or_insert((0, destination)).0 += 1;
             return Some((lane, timeout));
         }
@@ -340,7 +346,7 @@ impl Plan {
     fn return_permits(&mut self, lane: Lane, origin: &str, permits: u32) {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
         state.in_flight -= permits;
-        self.in_flight -= permits as usize;
+        self.held.give_back(lane.application, permits);
         if !state.health.is_answering() {
             self.unanswered.give_back(lane.application, permits);
         }
@@ -450,10 +456,9 @@ impl Plan {
     }
 }
 
-impl Unanswered {
-    fn has_room(&self, application: ApplicationId, shares: Shares) -> bool {
-        let own = self.of.get(&application).copied().unwrap_or(0);
-        self.all < shares.of_all && own < shares.of_one_application
+impl Held {
+    fn of(&self, application: ApplicationId) -> usize {
+        self.of.get(&application).copied().unwrap_or(0)
     }
 
     fn take(&mut self, application: ApplicationId, permits: u32) {

@@ -125,7 +125,7 @@ fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
     let hanging = |application| (1..=40).map(move |endpoint| destination(application, endpoint));
     let lanes: Vec<_> = (1..=5).flat_map(hanging).collect();
     let taken = claimed(&mut plan, lanes.iter().cloned().chain([good.clone()]).collect());
-    assert_eq!(taken[&9], 32, "the endpoint that answers has all that is left: {taken:?}");
+    assert_eq!(taken[&9], 32, "the endpoint that answers has its half: {taken:?}");
     assert_eq!(taken.values().sum::<usize>(), 64);
     assert!(taken.iter().all(|(application, permits)| *application == 9 || *permits <= 16), "{taken:?}");
     assert!(plan.unanswered_add_up());
@@ -148,4 +148,50 @@ fn how_endpoints_answered_is_not_remembered_without_end_and_permits_are_not_lost
     assert!(plan.unanswered_add_up());
     plan.step(ended(lease(busy.0), busy.1.unwrap(), LOST), NOW);
     assert_eq!((plan.in_flight(), plan.lanes.len()), (0, 0));
+}
+
+/// Lets an endpoint have an answer, so that it counts as one that answers.
+fn let_answer(plan: &mut Plan, lane: &(Lane, Option<Arc<Destination>>)) {
+    claimed(plan, vec![lane.clone()]);
+    plan.step(Event::Claimed(vec![lease(lane.0)]), NOW);
+    let answer = Outcome::Answered { status: 200, retry_after: None };
+    plan.step(ended(lease(lane.0), lane.1.clone().unwrap(), answer), NOW);
+    plan.step(looked(Vec::new(), false), NOW);
+    assert_eq!(plan.in_flight(), 0);
+}
+
+#[test]
+fn an_application_whose_endpoints_answer_slowly_leaves_half_of_all_permits_to_the_others() {
+    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
+    let mut plan = Plan::new(caps);
+    let (slow, prompt) = (destination(1, 1), destination(2, 1));
+    let_answer(&mut plan, &slow);
+    assert_eq!(claimed(&mut plan, vec![slow.clone()]), BTreeMap::from([(1, 64)]), "as long as there is no other");
+    plan.step(Event::Claimed(Vec::new()), NOW);
+    plan.step(looked(Vec::new(), false), NOW);
+    let_answer(&mut plan, &prompt);
+    assert_eq!(claimed(&mut plan, vec![slow.clone()]), BTreeMap::from([(1, 32)]));
+    let leases: Vec<_> = (0..32).map(|_| lease(slow.0)).collect();
+    plan.step(Event::Claimed(leases), NOW);
+    let commands = plan.step(looked(vec![slow, prompt], false), NOW);
+    let [Command::Claim { wanted, .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(
+        wanted.iter().map(|(lane, most)| (lane.application.to_bytes()[0], *most)).collect::<Vec<_>>(),
+        [(2, 32)]
+    );
+}
+
+#[test]
+fn an_application_of_which_nothing_is_known_has_a_permit_however_many_others_hang() {
+    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
+    let mut plan = Plan::new(caps);
+    let hanging = [destination(1, 1), destination(2, 1)];
+    let taken = claimed(&mut plan, hanging.to_vec());
+    assert_eq!(taken, BTreeMap::from([(1, 16), (2, 16)]));
+    let leases = hanging.iter().flat_map(|(lane, _)| (0..16).map(|_| lease(*lane)));
+    plan.step(Event::Claimed(leases.collect()), NOW);
+    let newcomer = destination(3, 1);
+    let commands = plan.step(looked(hanging.into_iter().chain([newcomer.clone()]).collect(), false), NOW);
+    let [Command::Claim { wanted, .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(wanted[..], [(newcomer.0, 1)]);
 }
