@@ -19,6 +19,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
@@ -58,6 +59,8 @@ pub struct HttpTransport {
     connector: Connector,
     pool: Pool,
     clock: Arc<dyn Clock>,
+    /// Whether no descriptor was left for the connection that was wanted last.
+    starved: AtomicBool,
 }
 
 impl fmt::Debug for HttpTransport {
@@ -81,7 +84,7 @@ impl HttpTransport {
     /// The field `extraRoots`: not PEM, or not certificates.
     pub fn new(gate: impl Into<Gate>, extra_roots: &[u8], clock: Arc<dyn Clock>) -> Result<Self, Invalid> {
         let connector = Connector::new(gate.into(), extra_roots)?;
-        Ok(HttpTransport { connector, pool: Pool::default(), clock })
+        Ok(HttpTransport { connector, pool: Pool::default(), clock, starved: AtomicBool::new(false) })
     }
 
     /// Asks these name servers, over UDP and TCP, in place of those that the machine is set to. An empty list changes
@@ -140,11 +143,23 @@ impl HttpTransport {
             Err(Unconnected::NoDescriptor) if self.pool.let_go() => self.connector.connect(&request.url).await,
             connected => connected,
         };
+        self.say_whether_descriptors_are_left(connected.as_ref().err());
         let (stream, peer) = connected.map_err(failure)?;
         let mut connection = Connection::new(stream, peer, now()).await?;
         match connection.post(post).await {
             Ok(answer) => Ok(Head { connection, answer }),
             Err(Unanswered::Unsent(_, failure) | Unanswered::Broken(failure)) => Err(failure),
+        }
+    }
+
+    /// Once, and not for each attempt, until one has got a connection again.
+    fn say_whether_descriptors_are_left(&self, failed: Option<&Unconnected>) {
+        match failed {
+            Some(Unconnected::NoDescriptor) if !self.starved.swap(true, Ordering::Relaxed) => tracing::error!(
+                "no descriptor is left for a connection: raise the limit (`ulimit -n`), or lower max_in_flight"
+            ),
+            None if self.starved.load(Ordering::Relaxed) => self.starved.store(false, Ordering::Relaxed),
+            Some(_) | None => {}
         }
     }
 
@@ -211,12 +226,7 @@ fn failure(unconnected: Unconnected) -> Failure {
         Unconnected::BlockedAddress => Failure::BlockedAddress,
         Unconnected::NoName => Failure::Dns,
         Unconnected::Unreachable => Failure::Unreachable,
-        Unconnected::NoDescriptor => {
-            tracing::error!(
-                "no descriptor is left for a connection: raise the limit (`ulimit -n`), or lower max_in_flight"
-            );
-            Failure::Unreachable
-        }
+        Unconnected::NoDescriptor => Failure::Unreachable,
         Unconnected::Refused => Failure::Refused,
         Unconnected::Reset => Failure::Reset,
         Unconnected::Tls => Failure::Tls,
