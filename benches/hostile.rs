@@ -1,8 +1,9 @@
 //! What hostile receivers cost everybody else: 1,000 endpoints of all kinds beside 100 good ones.
 //!
-//! The receivers are processes of their own, one for the hostile and one for the good. The good ones get an even number
-//! of messages a second, once the store's caches are full, first alone, then beside the hostile ones, then alone again, through one sender. It ends with
-//! 1 where an aim is missed.
+//! The receivers are processes of their own. The good ones get an even number of messages a second, once the store's
+//! caches are full: first beside as many tame ones, then beside the hostile ones, then beside the tame ones again, through
+//! one sender. Tame ones answer at once, and get the same messages as the hostile ones, those of 1 MiB among them. It ends
+//! with 1 where an aim is missed.
 //!
 //!     cargo bench --bench hostile [-- --quick] [--json] [--seconds N] [--rate N] [--hostile-rate N] [--hostile N] [--good N]
 
@@ -67,11 +68,12 @@ fn main() -> ExitCode {
     if missed.is_empty() || options.quick { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The good ones alone, beside the hostile ones, and alone again.
+/// The good ones beside tame ones, beside the hostile ones, and beside tame ones again.
 async fn beside(options: &Options) -> Vec<String> {
     let hostile = Receivers::start("hostile", options.number("--hostile", if options.quick { 64 } else { 1000 }));
     let mut good = Receivers::start("good", options.number("--good", if options.quick { 5 } else { 100 }));
-    let sender = Sender::open(options, &hostile, &good).await;
+    let tame = Receivers::start("good", options.number("--good", if options.quick { 5 } else { 100 }));
+    let sender = Sender::open(options, &hostile, &good, &tame).await;
     let before = descriptors();
     if !options.quick {
         sender.fill().await;
@@ -90,7 +92,7 @@ async fn beside(options: &Options) -> Vec<String> {
     let alone = phases[0].p99.max(0.01).midpoint(phases[2].p99);
     let bad = &phases[1];
     let rows: Vec<Row> = phases.iter().map(Phase::row).collect();
-    show(options, "Good receivers alone, beside hostile ones, and alone again", &rows);
+    show(options, "Good receivers beside tame ones, hostile ones, and tame ones again", &rows);
     let slowdown = bad.p99 / alone;
     let summary = vec![
         ("p99 ratio", fine(slowdown)),
@@ -122,7 +124,7 @@ async fn one_flood(options: &Options) -> Vec<String> {
     for flood in floods {
         let hostile = Receivers::start("hostile", Hostile::ALL.len());
         let good = Receivers::start("good", 1);
-        let sender = Sender::open(options, &hostile, &good).await;
+        let sender = Sender::open(options, &hostile, &good, &good).await;
         let endpoint = Hostile::ALL.iter().position(|kind| *kind == flood).unwrap();
         let heart = Heart::start();
         let meter = Meter::start();
@@ -168,7 +170,7 @@ struct Phase {
 impl Phase {
     fn row(&self) -> Row {
         vec![
-            ("hostile", text(if self.with { "beside" } else { "none" })),
+            ("beside", text(if self.with { "hostile" } else { "tame" })),
             ("hostile attempts", whole(self.hostile as f64)),
             ("good messages", whole(self.sent as f64)),
             ("p50 ms", fine(self.p50)),
@@ -188,10 +190,10 @@ async fn phase(options: &Options, sender: &Sender, good: &mut Receivers, with: b
     let meter = Meter::start();
     let time = if options.quick { Duration::from_millis(300) } else { options.time() * 4 };
     let good_rate = options.number("--rate", 200);
-    let hostile_rate = if with { options.number("--hostile-rate", 200) } else { 0 };
+    let beside_rate = options.number("--hostile-rate", 200);
     let (sent, _) = tokio::join!(
         pace(time, good_rate, |n| sender.send_good(n)),
-        pace(time, hostile_rate, |n| sender.send_hostile(n)),
+        pace(time, beside_rate, |n| sender.send_beside(n, with)),
     );
     sender.drained().await;
     let cpu = meter.stop().cpu.as_secs_f64();
@@ -220,14 +222,14 @@ struct Sender {
     ringback: Ringback,
     applications: Vec<ApplicationId>,
     measured: Arc<Measured>,
-    /// Of the hostile receivers, and of the good ones.
-    counts: (usize, usize),
+    /// Of the hostile receivers, the good ones and the tame ones.
+    counts: (usize, usize, usize),
     run: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
 
 impl Sender {
-    async fn open(options: &Options, hostile: &Receivers, good: &Receivers) -> Sender {
+    async fn open(options: &Options, hostile: &Receivers, good: &Receivers, tame: &Receivers) -> Sender {
         let limit = Duration::from_millis(if options.quick { 300 } else { 3000 });
         let dir = folder();
         let mut config = Config::new(dir.path());
@@ -245,7 +247,7 @@ impl Sender {
             applications.push(ringback.create_application(new).await.unwrap().id);
         }
         let never_again = || RetryPolicy::delays([]);
-        for (word, urls) in [("hostile", &hostile.urls), ("good", &good.urls)] {
+        for (word, urls) in [("hostile", &hostile.urls), ("good", &good.urls), ("tame", &tame.urls)] {
             for (n, url) in urls.iter().enumerate() {
                 let endpoint = NewEndpoint::at(url).event_type(format!("{word}.n{n}")).timeout(limit);
                 let application = applications[n % APPLICATIONS];
@@ -256,7 +258,7 @@ impl Sender {
             let ringback = ringback.clone();
             async move { ringback.run().await.unwrap() }
         });
-        let counts = (hostile.urls.len(), good.urls.len());
+        let counts = (hostile.urls.len(), good.urls.len(), tame.urls.len());
         Sender { ringback, applications, measured, counts, run, _folder: dir }
     }
 
@@ -266,25 +268,33 @@ impl Sender {
     }
 
     async fn send_hostile(&self, n: usize) {
+        self.send_beside(n, true).await;
+    }
+
+    /// The same message, to a hostile receiver or to a tame one.
+    async fn send_beside(&self, n: usize, hostile: bool) {
         let n = n % self.counts.0;
-        let size = if Hostile::ALL[n % Hostile::ALL.len()].wants_much() { (1 << 20) - 2 } else { 1198 };
-        self.send("hostile", n, format!("\"{}\"", "x".repeat(size))).await;
+        let size = if Hostile::ALL[n % Hostile::ALL.len()].wants_much() { (1 << 20) - 100 } else { 1150 };
+        match hostile {
+            true => self.send_sized("hostile", n, size).await,
+            false => self.send_sized("tame", n % self.counts.2, size).await,
+        }
     }
 
     async fn send_good(&self, n: usize) {
-        self.send_sized(n, 1150).await;
+        self.send_sized("good", n % self.counts.1, 1150).await;
     }
 
-    async fn send_sized(&self, n: usize, size: usize) {
+    async fn send_sized(&self, word: &str, n: usize, size: usize) {
         let payload = format!("{{\"sent\":{},\"text\":\"{}\"}}", nanoseconds(), "x".repeat(size));
-        self.send("good", n % self.counts.1, payload).await;
+        self.send(word, n, payload).await;
     }
 
     /// Fills the store's caches with more than they hold (64 MiB of pages, 32 MiB of fresh messages), as they are in a
     /// sender that has run for a while: what comes on top is the hostile ones' doing.
     async fn fill(&self) {
         for n in 0..5_000 {
-            self.send_sized(n, 32 << 10).await;
+            self.send_sized("good", n % self.counts.1, 32 << 10).await;
         }
         self.drained().await;
     }
