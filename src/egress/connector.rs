@@ -124,6 +124,7 @@ impl Connector {
             Scheme::Http => Either::Left(stream),
             Scheme::Https => Either::Right(Box::new(self.secure(stream, &host).await?)),
         };
+        tracing::trace!(%peer, tls = scheme == Scheme::Https, "a connection was opened");
         Ok((stream, peer))
     }
 
