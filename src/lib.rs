@@ -37,6 +37,7 @@ mod attempt;
 mod delivery;
 mod fanout;
 mod health;
+mod throttle;
 
 // port
 pub mod clock;

@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "time",
         ],
     ),
-    ("decisions", &["attempt", "delivery", "fanout", "health", "testing"]),
+    ("decisions", &["attempt", "breaker", "delivery", "fanout", "health", "testing", "throttle"]),
     ("ports", &["clock", "store", "transport"]),
     ("adapters", &["egress", "http", "key_file", "random"]),
     ("engine", &["directory", "dispatcher", "plan"]),
