@@ -34,6 +34,7 @@ mod time;
 
 // decisions, and the records of what they decided on
 mod attempt;
+mod breaker;
 mod delivery;
 mod fanout;
 mod health;
@@ -51,6 +52,7 @@ mod key_file;
 mod random;
 
 // engine
+mod board;
 mod directory;
 mod dispatcher;
 mod plan;
@@ -70,6 +72,7 @@ pub mod fuzzing;
 
 pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
+pub use breaker::BreakerState;
 pub use delivery::{
     CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, next,
 };
@@ -82,6 +85,7 @@ pub use front::{
     Config, IssuedToken, JobStatus, KeySource, KeyUse, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
+pub use health::{EndpointHealth, Pace};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
 pub use invalid::Invalid;
 pub use key_file::KeyFile;

@@ -1,9 +1,9 @@
 //! `ringback app`: applications, and the tokens of their portals.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::arguments::pair;
 use super::exit::{Exit, Problem};
@@ -40,6 +40,8 @@ pub(super) enum What {
         /// Whatever you want to keep with it
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
+        #[command(flatten)]
+        bounds: Bounds,
         /// Take the one that has this uid, if there is one
         #[arg(long, requires = "uid")]
         get_if_exists: bool,
@@ -62,6 +64,11 @@ pub(super) enum What {
         /// All of its metadata
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
+        #[command(flatten)]
+        bounds: Bounds,
+        /// Go back to the default of this; can be given more than once
+        #[arg(long, value_name = "MEMBER", value_parser = RESETTABLE)]
+        reset: Vec<String>,
     },
     /// Deletes one, with its endpoints
     Delete {
@@ -81,15 +88,38 @@ pub(super) enum What {
     },
 }
 
-#[derive(Serialize)]
-struct Settings<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+/// The members of the API's object that have a default to go back to.
+const RESETTABLE: [&str; 5] = ["uid", "metadata", "throttleRate", "maxInFlight", "weight"];
+
+/// What bounds the deliveries to all of its endpoints.
+#[derive(Debug, clap::Args)]
+pub(super) struct Bounds {
+    /// How many requests a second its endpoints may get in all
+    #[arg(long, value_name = "N")]
+    throttle_rate: Option<u32>,
+    /// How many requests may be on their way to its endpoints at once, in all
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u32>,
+    /// How many turns it has where other applications have one, when not all can: 1 to 100
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
 }
+
+/// The members of the API's object, those that were given.
+fn members(name: Option<String>, uid: Option<String>, metadata: Vec<(String, String)>, bounds: &Bounds) -> Members {
+    let metadata: Members = metadata.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let members = [
+        ("name", name.map(Value::from)),
+        ("uid", uid.map(Value::from)),
+        ("metadata", (!metadata.is_empty()).then_some(Value::Object(metadata))),
+        ("throttleRate", bounds.throttle_rate.map(Value::from)),
+        ("maxInFlight", bounds.max_in_flight.map(Value::from)),
+        ("weight", bounds.weight.map(Value::from)),
+    ];
+    members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect()
+}
+
+type Members = serde_json::Map<String, Value>;
 
 #[derive(Deserialize)]
 struct Access {
@@ -102,17 +132,16 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
     let api = &session.api;
     match what {
         What::List { limit } => return show_list(session, limit).await,
-        What::Create { name, uid, metadata, get_if_exists } => {
-            let settings =
-                Settings { name: Some(&name), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
+        What::Create { name, uid, metadata, bounds, get_if_exists } => {
+            let body = members(Some(name), uid, metadata, &bounds);
             let query = if get_if_exists { vec![("get_if_exists", "true".to_owned())] } else { Vec::new() };
-            show(session, &api.post(&["app"], &query, &settings).await?)?;
+            show(session, &api.post(&["app"], &query, &body).await?)?;
         }
         What::Get { app } => show(session, &api.get(&["app", &app], &Vec::new()).await?)?,
-        What::Update { app, name, uid, metadata } => {
-            let settings =
-                Settings { name: name.as_deref(), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
-            show(session, &api.patch(&["app", &app], &settings).await?)?;
+        What::Update { app, name, uid, metadata, bounds, reset } => {
+            let mut body = members(name, uid, metadata, &bounds);
+            body.extend(reset.into_iter().map(|member| (member, Value::Null)));
+            show(session, &api.patch(&["app", &app], &body).await?)?;
         }
         What::Delete { app, yes } => {
             confirm(&format!("Delete the application {app} with its endpoints?"), yes).await?;
@@ -162,6 +191,9 @@ fn show(session: &Session, app: &Record<Application>) -> Result<(), Problem> {
     out.field("id", &app.id)?;
     out.field("uid", app.uid.as_deref().unwrap_or_default())?;
     out.field("name", &app.name)?;
+    out.field("throttle", &app.throttle_rate.map(|rate| format!("{rate} a second")).unwrap_or_default())?;
+    out.field("in flight", &app.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    out.field("weight", &app.weight.map(|weight| weight.to_string()).unwrap_or_default())?;
     for (name, value) in &app.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }

@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, deliveries, doctor, endpoints, event_types, headers, health, messages, missing, profiles,
-    replays, secrets, tokens,
+    applications, attempts, deliveries, doctor, endpoint_health, endpoints, event_types, headers, health, messages,
+    missing, profiles, replays, secrets, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,6 +75,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        endpoint_health::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),

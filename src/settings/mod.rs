@@ -186,7 +186,8 @@ impl InForce {
             }
             name.push(letter.to_ascii_lowercase());
         }
-        match Key::named(&name) {
+        // A span of time is a number of seconds here, and says so.
+        match Key::named(&name).or_else(|| Key::named(&format!("{name}_seconds"))) {
             Some(key) => self.error(key, invalid.problem()),
             None => Error::new(invalid.field(), invalid.problem()),
         }

@@ -10,7 +10,7 @@ use crate::cli::exit::Problem;
 use crate::cli::times;
 
 /// The members of the API's object that have a default to go back to.
-pub(super) const RESETTABLE: [&str; 11] = [
+pub(super) const RESETTABLE: [&str; 13] = [
     "uid",
     "profile",
     "eventTypes",
@@ -19,6 +19,8 @@ pub(super) const RESETTABLE: [&str; 11] = [
     "timeoutMs",
     "retry",
     "maxInFlight",
+    "throttleRate",
+    "weight",
     "headers",
     "description",
     "metadata",
@@ -53,6 +55,12 @@ pub(in crate::cli) struct Settings {
     /// How many requests may be on their way to it at once
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+    /// How many requests a second it may get
+    #[arg(long, value_name = "N")]
+    throttle_rate: Option<u32>,
+    /// How many turns it has where the application's other endpoints have one, when not all can: 1 to 100
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
     /// A header of every request. Others on this machine can read an argument: use --headers-file for what is secret
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<Header>,
@@ -89,6 +97,8 @@ impl Settings {
             ("timeoutMs", timeout.map(Value::from)),
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
+            ("throttleRate", self.throttle_rate.map(Value::from)),
+            ("weight", self.weight.map(Value::from)),
             ("headers", object(header_map(headers).into_iter().collect())),
             ("description", self.description.as_deref().map(Value::from)),
             ("metadata", object(self.metadata.clone())),

@@ -36,12 +36,19 @@ pub(crate) struct ApplicationIn {
     pub(super) uid: Option<String>,
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
-    /// Requests a second: kept and shown; it is not enforced yet.
+    /// How many requests a second its endpoints may get in all. A tenth of that may go out at once.
     #[schema(minimum = 1, maximum = 65535)]
     throttle_rate: Option<u32>,
     /// The older name of `throttleRate`.
     #[schema(minimum = 1, maximum = 65535)]
     rate_limit: Option<u32>,
+    /// How many requests may be on their way to its endpoints in all. Where it is replaced by PUT, what is absent stays.
+    #[schema(minimum = 1)]
+    max_in_flight: Option<u32>,
+    /// How many turns it has where others have one, when permits are scarce. Where it is replaced by PUT, what is absent
+    /// stays.
+    #[schema(minimum = 1, maximum = 100)]
+    weight: Option<u32>,
 }
 
 /// What is to change of an application: what is absent stays, `null` resets.
@@ -63,6 +70,12 @@ pub(crate) struct ApplicationPatch {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     rate_limit: Patch<u32>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    max_in_flight: Patch<u32>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    weight: Patch<u32>,
 }
 
 /// An application.
@@ -76,6 +89,8 @@ pub(crate) struct ApplicationOut {
     metadata: BTreeMap<String, String>,
     throttle_rate: Option<u32>,
     rate_limit: Option<u32>,
+    max_in_flight: Option<u32>,
+    weight: Option<u32>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -91,6 +106,8 @@ impl From<Application> for ApplicationOut {
             metadata: application.metadata,
             throttle_rate: application.throttle_rate,
             rate_limit: application.throttle_rate,
+            max_in_flight: application.max_in_flight,
+            weight: application.weight,
             created_at: application.created_at,
             updated_at: application.updated_at,
         }
@@ -103,6 +120,8 @@ impl ApplicationIn {
         new.uid = self.uid;
         new.metadata = self.metadata.unwrap_or_default();
         new.throttle_rate = one_of("throttleRate", self.throttle_rate, self.rate_limit)?;
+        new.max_in_flight = self.max_in_flight;
+        new.weight = self.weight;
         Ok(new)
     }
 }
@@ -183,6 +202,10 @@ async fn put(
             if named.parse::<ApplicationId>().is_err() {
                 new.uid.get_or_insert(named);
             }
+            // Only this server knows these: a client that does not would reset them unknowingly.
+            let old = api.ringback.application(id)?;
+            new.max_in_flight = new.max_in_flight.or(old.max_in_flight);
+            new.weight = new.weight.or(old.weight);
             let application = api.ringback.update_application(id, new).await?;
             Ok(Answer::ok(&ApplicationOut::from(application)))
         }
@@ -211,6 +234,8 @@ async fn patch(
     new.uid = value.uid.optional().over(old.uid);
     new.metadata = value.metadata.over(old.metadata);
     new.throttle_rate = rate.optional().over(old.throttle_rate);
+    new.max_in_flight = value.max_in_flight.optional().over(old.max_in_flight);
+    new.weight = value.weight.optional().over(old.weight);
     Ok(Json(api.ringback.update_application(id, new).await?.into()))
 }
 

@@ -44,8 +44,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// An endpoint to be made or changed. Where it is made, `url` is needed and what is absent has its default; where it is
 /// changed by PATCH, what is absent stays and `null` resets; where it is replaced by PUT, what is absent has its default,
-/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `headers`, `secret`),
-/// which stays.
+/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `weight`, `headers`,
+/// `secret`), which stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointIn {
@@ -79,7 +79,7 @@ struct EndpointIn {
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     #[serde(default)]
     metadata: Patch<BTreeMap<String, String>>,
-    /// Requests a second: kept and shown; it is not enforced yet.
+    /// How many requests a second it may get. A tenth of that may go out at once.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
     #[serde(default)]
     throttle_rate: Patch<u32>,
@@ -116,6 +116,10 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
+    /// How many turns it has where the application's other endpoints have one, when permits are scarce: 1 to 100.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    #[serde(default)]
+    weight: Patch<u32>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -150,6 +154,7 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
+    weight: Option<u32>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -212,6 +217,7 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            weight: self.weight.optional().over(old.weight),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -253,9 +259,17 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, .. } = old;
-        let kept =
-            EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, ..EndpointSettings::at("") };
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, weight, headers, .. } = old;
+        let kept = EndpointSettings {
+            profile,
+            body,
+            timeout_ms,
+            retry,
+            max_in_flight,
+            weight,
+            headers,
+            ..EndpointSettings::at("")
+        };
         self.over(api, kept)
     }
 }
@@ -295,6 +309,7 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
+            weight: settings.weight,
             created_at,
             updated_at,
         }

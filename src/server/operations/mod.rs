@@ -4,6 +4,7 @@ pub(super) mod applications;
 pub(super) mod attempts;
 pub(super) mod deliveries;
 pub(super) mod doctor;
+pub(super) mod endpoint_health;
 pub(super) mod endpoints;
 pub(super) mod event_types;
 pub(super) mod headers;
