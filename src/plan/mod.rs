@@ -315,7 +315,7 @@ impl Plan {
 
     /// The applications with the lanes that take deliveries.
     fn rounds(&mut self, found: Found) -> Rounds<ApplicationId, Within> {
-        let mut applications: Vec<(ApplicationId, Vec<(Lane, Arc<Destination>)>)> = Vec::new();
+        let mut applications: Vec<(ApplicationId, Vec<Open>)> = Vec::new();
         for (lane, destination) in found.lanes {
             // A lane that the directory does not know, or knows as closed, is about to be swept.
             let Some(destination) = destination.filter(|destination| destination.open().is_ok()) else { continue };
@@ -448,6 +448,9 @@ impl Plan {
         self.look_afresh(now, commands);
     }
 }
+
+/// A lane that takes deliveries.
+type Open = (Lane, Arc<Destination>);
 
 /// An application's bounds, and its lanes.
 type Within = (Bounds, Rounds<Lane, Arc<Destination>>);

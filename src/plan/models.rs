@@ -131,8 +131,8 @@ impl Model {
             self.ready.insert(lane);
         }
         let beyond = self.ready.iter().filter(|lane| Some(**lane) > after);
-        let mut found = Found::default();
-        found.lanes = beyond.take(limit + 1).map(|lane| (*lane, None)).collect();
+        let lanes = beyond.take(limit + 1).map(|lane| (*lane, None)).collect();
+        let mut found = Found { lanes, ..Found::default() };
         let more = found.lanes.len() > limit;
         found.lanes.truncate(limit);
         for (lane, destination) in &mut found.lanes {
