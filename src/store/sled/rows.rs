@@ -362,7 +362,7 @@ impl RecordRow {
 }
 
 // The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
-const DEAD_REASONS: [DeadReason; 8] = [
+const DEAD_REASONS: [DeadReason; 9] = [
     DeadReason::Exhausted,
     DeadReason::Refused,
     DeadReason::Gone,
@@ -371,6 +371,7 @@ const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::Unsendable,
     DeadReason::Damaged,
     DeadReason::Expunged,
+    DeadReason::Aborted,
 ];
 const CANCEL_REASONS: [CancelReason; 4] =
     [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
@@ -394,7 +395,9 @@ fn no_route(code: u8) -> Option<NoRoute> {
 mod tests {
     use super::*;
     use crate::attempt::Response;
-    use crate::delivery::Lane;
+    use std::time::Duration;
+
+    use crate::delivery::{Asked, Lane, Outcome, StateKind};
     use crate::id::AttemptId;
     use proptest::prelude::*;
 
@@ -469,6 +472,21 @@ mod tests {
             Counters { commit: 1, epoch: 2, sequence: 3, open: 4, open_bytes: 500, kept_bytes: 600, latest: 7 };
         assert_eq!(Counters::unseal(b"key", &value), Ok((expected, false)));
         assert_eq!(Counters::unseal(b"key", &expected.seal(b"key")), Ok((expected, true)));
+    }
+
+    #[test]
+    fn what_a_receiver_asked_for_reads_back() {
+        let lane = Lane { application: ApplicationId::from_bytes([1; 16]), endpoint: EndpointId::from_bytes([3; 16]) };
+        let delivery = crate::delivery::DeliveryId { lane, message: MessageId::from_bytes([2; 16]) };
+        let started = Timestamp::from_millis(1_000);
+        for asked in [None, Some(Asked::AbortMessage), Some(Asked::Disable)] {
+            let outcome = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)), asked };
+            let id = AttemptId::from_parts(started, 1);
+            let progress = Progress::new(started).tried();
+            let attempt = crate::testing::attempt(id, delivery, progress, outcome, StateKind::Dead);
+            let stored = AttemptRow::unseal(b"key", &AttemptRow::of(&attempt).seal(b"key")).unwrap();
+            assert_eq!(stored.into_attempt(lane, id).unwrap().outcome, outcome);
+        }
     }
 
     #[test]
