@@ -149,6 +149,9 @@ pub struct EndpointSettings {
     /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_disable: Option<bool>,
     /// The event types it takes, exact or ending in `.*`. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
@@ -329,6 +332,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    pub fn auto_disable(mut self, auto_disable: bool) -> Self {
+        self.settings.auto_disable = Some(auto_disable);
+        self
+    }
+
     /// How many requests may be on their way to it at once: 1 to 1,024.
     pub fn max_in_flight(mut self, most: u32) -> Self {
         self.settings.max_in_flight = Some(most);
@@ -349,6 +358,7 @@ impl EndpointSettings {
             retry: None,
             max_in_flight: None,
             throttle_rate: None,
+            auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
             headers: Vec::new(),

@@ -107,6 +107,7 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) retry: Value,
     pub(super) max_in_flight: Option<u32>,
+    pub(super) auto_disable: Option<bool>,
     #[serde(default)]
     pub(super) created_at: String,
 }

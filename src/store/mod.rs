@@ -286,6 +286,10 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// How long an endpoint has done nothing but fail, under its application's id and its own.
+    EndpointStanding,
+    /// What is to be told to the operator, under an id that ascends.
+    OperationalEvent,
 }
 
 /// Names a record.

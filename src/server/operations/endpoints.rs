@@ -116,6 +116,10 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
+    /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    auto_disable: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -157,6 +161,8 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
+    /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
+    auto_disable: Option<bool>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -219,6 +225,7 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            auto_disable: self.auto_disable.optional().over(old.auto_disable),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -260,9 +267,17 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, .. } = old;
-        let kept =
-            EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, ..EndpointSettings::at("") };
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, auto_disable, headers, .. } = old;
+        let kept = EndpointSettings {
+            profile,
+            body,
+            timeout_ms,
+            retry,
+            max_in_flight,
+            auto_disable,
+            headers,
+            ..EndpointSettings::at("")
+        };
         self.over(api, kept)
     }
 }
@@ -309,6 +324,7 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
+            auto_disable: settings.auto_disable,
             created_at,
             updated_at,
         }

@@ -68,7 +68,9 @@ impl Writer {
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
             | RecordKind::Receipt
-            | RecordKind::ReceiptAnswer => {}
+            | RecordKind::ReceiptAnswer
+            | RecordKind::EndpointStanding
+            | RecordKind::OperationalEvent => {}
         }
     }
 
