@@ -98,7 +98,8 @@ pub enum Error {
     },
 }
 
-/// A message to store, with a delivery for each endpoint that its routing names, due when it was accepted.
+/// A message to store, with a delivery for each endpoint that its routing names, due when the message says, else when it
+/// was accepted. That is also when its first round opens.
 #[derive(Debug, Clone)]
 pub struct Enqueue {
     /// The message.

@@ -187,6 +187,9 @@ impl Pair {
         message.event_type = TYPES[send.event_type].into();
         message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
+        message.ordering_key = send.options.ordering_key.map(ordering_key);
+        message.deliver_at = send.options.deliver_in.map(|seconds| self.now + Duration::from_secs(seconds));
+        message.tags = send.options.tag.map(tag).into_iter().collect();
         let routed_over = match send.routed_over {
             Some(right) => {
                 let list = list_of(application);
@@ -357,6 +360,8 @@ impl Pair {
             event_types: event_types.clone(),
             channel: channel.clone(),
             endpoint,
+            ordering_key: query.ordering_key.map(ordering_key),
+            tag: query.tag.map(tag),
             unrouted: query.unrouted,
             order,
             after: None,
@@ -447,6 +452,14 @@ impl Pair {
         prop_assert_eq!(self.store.due_lanes(self.now, None, usize::MAX).await, expected);
         Ok(())
     }
+}
+
+fn ordering_key(number: u8) -> String {
+    format!("order-{number}")
+}
+
+fn tag(number: u8) -> String {
+    format!("user:{number}")
 }
 
 const TYPES: [&str; 2] = ["call.started", "call.ended"];
