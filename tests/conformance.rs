@@ -37,6 +37,8 @@ mod retention;
 mod room;
 #[path = "conformance/settle.rs"]
 mod settle;
+#[path = "conformance/walk.rs"]
+mod walk;
 
 macro_rules! tests {
     ($store:ident, $subject:expr; $($topic:ident { $($promise:ident)* })*) => {
@@ -120,6 +122,10 @@ macro_rules! conformance {
                 a_replay_and_its_record_are_one_write
                 a_replayed_delivery_of_a_closed_lane_waits_until_it_opens
                 a_batch_of_replays_is_answered_in_its_order
+                a_message_is_given_a_delivery_where_it_had_none
+                an_added_delivery_is_canceled_expunged_and_kept_as_any_other
+                a_batch_adds_several_deliveries_of_large_messages
+                a_record_goes_along_only_if_all_of_the_batch_is_taken_up
             }
             cancel {
                 a_lane_is_canceled_in_order_up_to_the_limit
@@ -162,6 +168,12 @@ macro_rules! conformance {
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            walk {
+                a_walk_shows_how_deliveries_stand_and_no_payload
+                a_walk_looks_at_no_more_than_its_limit_whatever_fits
+                a_walk_keeps_to_its_window_and_filters
+                a_walk_s_limit_is_clamped
             }
             count {
                 each_delivery_is_counted_once_in_the_state_that_it_is_in

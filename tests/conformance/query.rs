@@ -414,7 +414,7 @@ pub(crate) async fn only_what_is_dead_is_a_dead_letter(mut world: World) {
     let id = world.send(&[lane], 1).await;
     world.pass(lane, 1, dead(1)).await;
     assert_eq!(dead_now(&world).await, [id]);
-    world.store.replay(vec![id], at(2), None).await.unwrap();
+    world.store.replay(vec![id.into()], at(2), None).await.unwrap();
     assert_eq!(dead_now(&world).await, [], "a replayed one is none");
     world.pass(lane, 2, dead(2)).await;
     assert_eq!(dead_now(&world).await, [id]);

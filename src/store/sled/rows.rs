@@ -275,6 +275,12 @@ impl MessageRow {
         Ok(StoredMessage { row, head: Bytes::copy_from_slice(head), expunged })
     }
 
+    /// The message has a delivery to one more endpoint.
+    pub(super) fn route_to(&mut self, endpoint: EndpointId) {
+        self.to.push(endpoint.to_bytes());
+        self.nowhere = None;
+    }
+
     pub(super) fn place(&self) -> (Timestamp, u64) {
         (Timestamp::from_millis(self.options.deliver_at.unwrap_or(self.accepted_at)), self.sequence)
     }

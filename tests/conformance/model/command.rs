@@ -16,8 +16,9 @@ pub(super) enum Command {
     Settle(Vec<Ending>),
     /// By so many seconds.
     Advance(u64),
-    /// Deliveries; the record that goes with it, and whether its expected version is right.
-    Replay(Vec<Index>, Option<bool>),
+    /// Deliveries, or their messages to this endpoint; the record that goes with it, and whether its expected version is
+    /// right.
+    Replay(Vec<(Index, Option<usize>)>, Option<bool>),
     CancelLane(usize, usize),
     CancelDelivery(Index),
     ExpungePayload(Index),
@@ -122,7 +123,7 @@ pub(super) fn commands() -> impl Strategy<Value = Command> {
         6 => claim.prop_map(|(wanted, seconds)| Command::Claim(wanted, seconds)),
         7 => vec(ending(), 1..=5).prop_map(Command::Settle),
         3 => prop_oneof![3 => 1..10_u64, 1 => 1..120_u64].prop_map(Command::Advance),
-        2 => (vec(any::<Index>(), 0..=4), option::weighted(0.3, any::<bool>()))
+        2 => (vec((any::<Index>(), option::weighted(0.3, 0..ENDPOINTS)), 0..=4), option::weighted(0.3, any::<bool>()))
             .prop_map(|(deliveries, record)| Command::Replay(deliveries, record)),
         1 => (lane, 0..4_usize).prop_map(|(lane, limit)| Command::CancelLane(lane, limit)),
         1 => any::<Index>().prop_map(Command::CancelDelivery),
