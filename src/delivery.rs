@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::DisableReason;
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::profile::Profile;
 use crate::time::Timestamp;
@@ -129,6 +130,8 @@ pub enum DeadReason {
     Damaged,
     /// The message's payload was erased on request.
     Expunged,
+    /// The receiver asked, in a way that the profile follows, not to be sent this message again.
+    Aborted,
 }
 
 /// Why a delivery was canceled.
@@ -211,9 +214,39 @@ pub enum Outcome {
         /// Its `Retry-After`, if it had one that can be read: in JSON whole seconds, rounded up.
         #[serde(rename = "retryAfterSeconds", with = "whole_seconds", default)]
         retry_after: Option<Duration>,
+        /// What its `webhook-delivery` header asks for, whether or not the profile follows that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
     /// No answer came, and why.
     Failed(Failure),
+}
+
+/// What a receiver can ask for with the header `webhook-delivery` of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Asked {
+    /// `abort-message`: this message is not to be retried.
+    AbortMessage,
+    /// `disable`: its endpoint is to be disabled.
+    Disable,
+}
+
+impl Asked {
+    /// The stable word for it in JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Asked::AbortMessage => "abortMessage",
+            Asked::Disable => "disable",
+        }
+    }
+}
+
+impl Outcome {
+    /// An answer with this status that asks for nothing.
+    pub const fn answered(status: u16) -> Outcome {
+        Outcome::Answered { status, retry_after: None, asked: None }
+    }
 }
 
 /// A time span in JSON: seconds, with a started one counted whole.
@@ -301,7 +334,10 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Answered { status, .. } if profile.success.contains(status) => Verdict::Success,
         Outcome::Answered { status: 410, .. } => Verdict::Final(DeadReason::Gone),
-        Outcome::Answered { status, retry_after } => {
+        Outcome::Answered { asked: Some(Asked::AbortMessage), .. } if profile.follow_webhook_delivery => {
+            Verdict::Final(DeadReason::Aborted)
+        }
+        Outcome::Answered { status, retry_after, asked: _ } => {
             if !profile.retry_on.covers(status) && !profile.retry.also_on.contains(&status) {
                 return Verdict::Final(DeadReason::Refused);
             }
@@ -357,6 +393,20 @@ pub fn next(
     State::Waiting { due }
 }
 
+/// Why an endpoint is to be disabled after this outcome, if it is: the receiver says with it that it wants no more
+/// messages at all, and the profile follows that.
+pub fn closes(profile: &Profile, outcome: Outcome) -> Option<DisableReason> {
+    match outcome {
+        Outcome::Answered { asked: Some(Asked::Disable), .. } if profile.follow_webhook_delivery => {
+            Some(DisableReason::AskedByReceiver)
+        }
+        Outcome::Answered { status: 410, .. } if profile.disable_on_gone && !profile.success.contains(410) => {
+            Some(DisableReason::Gone)
+        }
+        Outcome::Answered { .. } | Outcome::Failed(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,7 +425,11 @@ mod tests {
     }
 
     fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+        Outcome::answered(status)
+    }
+
+    fn asking(status: u16, asked: Asked) -> Outcome {
+        Outcome::Answered { status, retry_after: None, asked: Some(asked) }
     }
 
     fn word(state: State) -> String {
@@ -439,12 +493,61 @@ mod tests {
 
     #[test]
     fn retry_after_puts_a_retry_off_but_never_forward_and_at_most_a_day() {
-        let wait = |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
+        let wait =
+            |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)), asked: None };
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(120))), "retry in 120 s");
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(2))), "retry in 5 s");
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(u64::MAX))), "retry in 86400 s");
-        let unavailable = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(120)) };
+        let unavailable = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(120)), asked: None };
         assert_eq!(word(after_tries(&profile("subverse"), 1, unavailable)), "retry in 1 s");
+    }
+
+    #[test]
+    fn a_receiver_that_asks_for_it_is_not_sent_the_message_again_where_the_profile_follows_that() {
+        for (name, word_of_it) in
+            [("svix", "dead: Aborted"), ("standard-webhooks", "dead: Aborted"), ("levrage", "retry in 1 s")]
+        {
+            let profile = profile(name);
+            assert_eq!(word(after_tries(&profile, 1, asking(503, Asked::AbortMessage))), word_of_it, "{name}");
+            assert_eq!(word(after_tries(&profile, 1, asking(204, Asked::AbortMessage))), "delivered", "{name}");
+        }
+        let gone = asking(410, Asked::AbortMessage);
+        assert_eq!(word(after_tries(&profile("svix"), 1, gone)), "dead: Gone", "what the status says comes first");
+        let closed = Err(CancelReason::EndpointDisabled);
+        let aborted = asking(500, Asked::AbortMessage);
+        let state = next(&profile("svix"), Progress::new(NOW).tried(), aborted, NOW, 0.0, closed);
+        assert_eq!(word(state), "dead: Aborted", "as every final answer");
+        let state = after_tries(&profile("svix"), 1, asking(500, Asked::Disable));
+        assert_eq!(state.kind(), StateKind::Waiting, "the sweep of the disabled endpoint cancels it");
+    }
+
+    #[test]
+    fn an_endpoint_is_to_be_disabled_by_410_and_where_its_receiver_asks_for_it() {
+        let svix = profile("svix");
+        assert_eq!(closes(&svix, answered(410)), Some(DisableReason::Gone));
+        assert_eq!(
+            closes(&svix, asking(204, Asked::Disable)),
+            Some(DisableReason::AskedByReceiver),
+            "also in a success"
+        );
+        assert_eq!(closes(&svix, asking(500, Asked::Disable)), Some(DisableReason::AskedByReceiver));
+        assert_eq!(closes(&svix, asking(500, Asked::AbortMessage)), None);
+        assert_eq!(closes(&svix, answered(404)), None);
+        assert_eq!(closes(&svix, Outcome::Failed(Failure::Refused)), None);
+        for name in Profile::BUILTIN {
+            assert_eq!(closes(&profile(name), answered(410)), Some(DisableReason::Gone), "{name}");
+        }
+        for name in ["levers", "levrage", "subverse"] {
+            assert_eq!(closes(&profile(name), asking(500, Asked::Disable)), None, "{name}");
+        }
+        let stays = Profile { disable_on_gone: false, ..svix.clone() };
+        assert_eq!(closes(&stays, answered(410)), None);
+        let success = crate::profile::StatusRange { from: 200, to: 499 };
+        assert_eq!(
+            closes(&Profile { success, ..svix }, answered(410)),
+            None,
+            "where it is a success, it is no goodbye"
+        );
     }
 
     #[test]
@@ -483,7 +586,8 @@ mod tests {
             let profile = profile(Profile::BUILTIN[name]);
             let retry_after = retry_after.map(Duration::from_secs);
             let progress = Progress { tries, ..Progress::new(NOW) };
-            let state = next(&profile, progress, Outcome::Answered { status, retry_after }, NOW, draw, Ok(()));
+            let outcome = Outcome::Answered { status, retry_after, asked: None };
+            let state = next(&profile, progress, outcome, NOW, draw, Ok(()));
             match state {
                 State::Waiting { due } => {
                     let base = profile.retry.delay(tries as usize - 1).expect("a retry has its delay");

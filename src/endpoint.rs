@@ -64,12 +64,43 @@ pub enum EndpointStatus {
     Disabled {
         /// Since when.
         since: Timestamp,
+        /// Why.
+        #[serde(default)]
+        reason: DisableReason,
     },
     /// It is gone; its log remains until retention ends it.
     Deleted {
         /// Since when.
         since: Timestamp,
     },
+}
+
+/// Why an endpoint is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DisableReason {
+    /// The platform or an operator asked for it.
+    // The default, since nothing else disabled an endpoint before there were reasons.
+    #[default]
+    Requested,
+    /// Nothing but failures came from it for as long as `Config::disable_after` says.
+    Failing,
+    /// Its receiver answered 410 Gone.
+    Gone,
+    /// Its receiver asked for it, with the answer's header `webhook-delivery: disable`.
+    AskedByReceiver,
+}
+
+impl DisableReason {
+    /// The stable word for it in logs and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            DisableReason::Requested => "requested",
+            DisableReason::Failing => "failing",
+            DisableReason::Gone => "gone",
+            DisableReason::AskedByReceiver => "askedByReceiver",
+        }
+    }
 }
 
 /// One signing key of an endpoint.
@@ -443,10 +474,12 @@ pub(crate) fn first_keys(
 }
 
 impl EndpointStatus {
-    /// The status once it has been asked to be disabled or not; what is so already stays since when it is.
+    /// The status once it has been asked to be disabled or not; what is so already stays since when it is, and why.
     pub(crate) fn disabled(&self, disabled: bool, now: Timestamp) -> EndpointStatus {
         match self {
-            EndpointStatus::Enabled if disabled => EndpointStatus::Disabled { since: now },
+            EndpointStatus::Enabled if disabled => {
+                EndpointStatus::Disabled { since: now, reason: DisableReason::Requested }
+            }
             EndpointStatus::Disabled { .. } if !disabled => EndpointStatus::Enabled,
             EndpointStatus::Enabled | EndpointStatus::Disabled { .. } | EndpointStatus::Deleted { .. } => self.clone(),
         }

@@ -133,6 +133,7 @@ fn because(reason: &str) -> &str {
         "exhausted" => "no retry is left",
         "refused" => "an answer that is not retried",
         "gone" => "the receiver says that it is gone",
+        "aborted" => "the receiver asked not to be sent it again",
         "tooOld" => "the next retry would have come too late",
         "blocked" => "its URL may not be called",
         "unsendable" => "no request can be made of it",

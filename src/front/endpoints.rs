@@ -301,6 +301,7 @@ fn is_deleted(endpoint: &Endpoint) -> bool {
 mod tests {
     use super::*;
     use crate::application::NewApplication;
+    use crate::endpoint::DisableReason;
     use crate::front::fixture::Fixture;
 
     #[tokio::test]
@@ -310,13 +311,19 @@ mod tests {
         let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
         let at = |path: &str| NewEndpoint::at(format!("https://a.example/{path}")).throttle_rate(20);
         let made = ringback.create_endpoint(app, at("made").disabled(true)).await.unwrap();
-        let EndpointStatus::Disabled { since } = made.status else { panic!("{made:?}") };
+        let EndpointStatus::Disabled { since, reason: DisableReason::Requested } = made.status else {
+            panic!("{made:?}")
+        };
 
         fixture.clock.pass(Duration::from_secs(1));
         let again = ringback.update_endpoint(app, made.id, at("again").disabled(true)).await.unwrap();
-        assert_eq!(again.status, EndpointStatus::Disabled { since }, "as it was");
+        assert_eq!(again.status, EndpointStatus::Disabled { since, reason: DisableReason::Requested }, "as it was");
         let left = ringback.update_endpoint(app, made.id, at("left")).await.unwrap();
-        assert_eq!(left.status, EndpointStatus::Disabled { since }, "nobody asked for another");
+        assert_eq!(
+            left.status,
+            EndpointStatus::Disabled { since, reason: DisableReason::Requested },
+            "nobody asked for another"
+        );
         assert_eq!(ringback.disable_endpoint(app, made.id).await.unwrap().status, left.status);
 
         let enabled = ringback.update_endpoint(app, made.id, at("enabled").disabled(false)).await.unwrap();

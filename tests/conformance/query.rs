@@ -280,7 +280,7 @@ pub(crate) async fn attempts_are_listed_in_each_order_and_completely(mut world: 
 pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
     let lane = world.lane();
     let other = world.lane_beside(lane);
-    let answered = |status| Outcome::Answered { status, retry_after: None };
+    let answered = |status| Outcome::answered(status);
     let tries = [
         (lane, answered(200), StateKind::Delivered),
         (lane, answered(404), StateKind::Waiting),

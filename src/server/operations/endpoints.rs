@@ -9,8 +9,8 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
-    Timestamp,
+    DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
+    Secret, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -133,6 +133,13 @@ pub(crate) struct EndpointOut {
     url: String,
     description: String,
     disabled: bool,
+    /// Since when it is disabled.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_since: Option<Timestamp>,
+    /// Why it is disabled: `requested`, `failing` (nothing but failures for too long), `gone` (its receiver answered 410) or
+    /// `askedByReceiver` (its receiver answered with `webhook-delivery: disable`).
+    #[schema(value_type = Option<String>)]
+    disabled_reason: Option<DisableReason>,
     event_types: Option<Vec<String>>,
     filter_types: Option<Vec<String>>,
     channels: Option<Vec<String>>,
@@ -277,12 +284,19 @@ impl Api {
 
     pub(super) fn show_endpoint(&self, endpoint: Endpoint) -> EndpointOut {
         let Endpoint { id, settings, status, created_at, updated_at, .. } = endpoint;
+        let (disabled_since, disabled_reason) = match status {
+            EndpointStatus::Enabled => (None, None),
+            EndpointStatus::Disabled { since, reason } => (Some(since), Some(reason)),
+            EndpointStatus::Deleted { since } => (Some(since), None),
+        };
         EndpointOut {
             id,
             uid: settings.uid,
             url: settings.url,
             description: settings.description,
-            disabled: !matches!(status, EndpointStatus::Enabled),
+            disabled: disabled_since.is_some(),
+            disabled_since,
+            disabled_reason,
             filter_types: some_of(settings.event_types.clone()),
             event_types: some_of(settings.event_types),
             channels: some_of(settings.channels),

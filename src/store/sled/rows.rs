@@ -417,7 +417,7 @@ impl RecordRow {
 }
 
 // The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
-const DEAD_REASONS: [DeadReason; 8] = [
+const DEAD_REASONS: [DeadReason; 9] = [
     DeadReason::Exhausted,
     DeadReason::Refused,
     DeadReason::Gone,
@@ -426,6 +426,7 @@ const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::Unsendable,
     DeadReason::Damaged,
     DeadReason::Expunged,
+    DeadReason::Aborted,
 ];
 const CANCEL_REASONS: [CancelReason; 4] =
     [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
@@ -449,7 +450,9 @@ fn no_route(code: u8) -> Option<NoRoute> {
 mod tests {
     use super::*;
     use crate::attempt::Response;
-    use crate::delivery::Lane;
+    use std::time::Duration;
+
+    use crate::delivery::{Asked, Lane, Outcome, StateKind};
     use crate::id::AttemptId;
     use proptest::prelude::*;
 
@@ -551,6 +554,21 @@ mod tests {
             let head = stored.head.clone();
             let expected = Message { payload: payload.into(), expunged, ..message.clone() };
             assert_eq!(stored.into_message(application, id, head), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_receiver_asked_for_reads_back() {
+        let lane = Lane { application: ApplicationId::from_bytes([1; 16]), endpoint: EndpointId::from_bytes([3; 16]) };
+        let delivery = crate::delivery::DeliveryId { lane, message: MessageId::from_bytes([2; 16]) };
+        let started = Timestamp::from_millis(1_000);
+        for asked in [None, Some(Asked::AbortMessage), Some(Asked::Disable)] {
+            let outcome = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)), asked };
+            let id = AttemptId::from_parts(started, 1);
+            let progress = Progress::new(started).tried();
+            let attempt = crate::testing::attempt(id, delivery, progress, outcome, StateKind::Dead);
+            let stored = AttemptRow::unseal(b"key", &AttemptRow::of(&attempt).seal(b"key")).unwrap();
+            assert_eq!(stored.into_attempt(lane, id).unwrap().outcome, outcome);
         }
     }
 

@@ -279,13 +279,13 @@ impl Pair {
         match next {
             Next::Retry(seconds) => {
                 let due = at + Duration::from_secs(seconds);
-                (State::Waiting { due }, Outcome::Answered { status: 503, retry_after: None })
+                (State::Waiting { due }, Outcome::answered(503))
             }
-            Next::Delivered => (State::Delivered { at }, Outcome::Answered { status: 204, retry_after: None }),
+            Next::Delivered => (State::Delivered { at }, Outcome::answered(204)),
             Next::Dead => (State::Dead { at, reason: DeadReason::Exhausted }, Outcome::Failed(Failure::Timeout)),
             Next::Canceled => {
                 let state = State::Canceled { at, reason: CancelReason::EndpointDisabled };
-                (state, Outcome::Answered { status: 500, retry_after: None })
+                (state, Outcome::answered(500))
             }
         }
     }
