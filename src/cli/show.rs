@@ -135,6 +135,7 @@ fn because(reason: &str) -> &str {
         "gone" => "the receiver says that it is gone",
         "aborted" => "the receiver asked not to be sent it again",
         "tooOld" => "the next retry would have come too late",
+        "expired" => "its message expired before it arrived",
         "blocked" => "its URL may not be called",
         "unsendable" => "no request can be made of it",
         "damaged" => "its record is damaged",

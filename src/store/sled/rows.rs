@@ -417,7 +417,7 @@ impl RecordRow {
 }
 
 // The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
-const DEAD_REASONS: [DeadReason; 9] = [
+const DEAD_REASONS: [DeadReason; 10] = [
     DeadReason::Exhausted,
     DeadReason::Refused,
     DeadReason::Gone,
@@ -427,6 +427,7 @@ const DEAD_REASONS: [DeadReason; 9] = [
     DeadReason::Damaged,
     DeadReason::Expunged,
     DeadReason::Aborted,
+    DeadReason::Expired,
 ];
 const CANCEL_REASONS: [CancelReason; 4] =
     [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
