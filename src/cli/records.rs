@@ -106,6 +106,8 @@ pub(super) struct Endpoint {
     pub(super) retry: Value,
     pub(super) max_in_flight: Option<u32>,
     #[serde(default)]
+    pub(super) replay_only: bool,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -117,6 +119,9 @@ impl Endpoint {
 
     /// Which events it wants.
     pub(super) fn wants(&self) -> String {
+        if self.replay_only {
+            return "replays only".to_owned();
+        }
         let types = self.event_types.as_deref().unwrap_or_default();
         let channels = self.channels.as_deref().unwrap_or_default();
         let types = if types.is_empty() { "all".to_owned() } else { types.join(" ") };
