@@ -132,6 +132,8 @@ pub enum DeadReason {
     Expunged,
     /// The receiver asked, in a way that the profile follows, not to be sent this message again.
     Aborted,
+    /// It had not arrived when its message expired.
+    Expired,
 }
 
 /// Why a delivery was canceled.
@@ -363,6 +365,28 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
     }
 }
 
+/// What a message itself sets beside the profile's schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// When the message expires. It binds the first round alone: whoever replays what has expired wants it all the same.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Whether an attempt at this time would come too late.
+    fn expired(&self, progress: Progress, time: Timestamp) -> bool {
+        progress.round == 1 && self.expires_at.is_some_and(|end| time > end)
+    }
+}
+
+/// What becomes of a delivery whose turn has come, if it is not to be attempted any more. Pure, and what [`next`] is
+/// after an attempt.
+///
+/// `progress` counts the attempts so far.
+pub fn before(progress: Progress, now: Timestamp, terms: Terms) -> Option<State> {
+    terms.expired(progress, now).then_some(State::Dead { at: now, reason: DeadReason::Expired })
+}
+
 /// What follows an attempt's outcome. Pure, and the only place that decides it.
 ///
 /// `progress` counts the attempt that just ended; `now` is its end; `draw` is a random number from 0 up to,
@@ -375,6 +399,7 @@ pub fn next(
     now: Timestamp,
     draw: f64,
     open: Result<(), CancelReason>,
+    terms: Terms,
 ) -> State {
     let not_before = match (judge(profile, outcome), open) {
         (Verdict::Success, _) => return State::Delivered { at: now },
@@ -387,6 +412,9 @@ pub fn next(
         return State::Dead { at: now, reason: DeadReason::Exhausted };
     };
     let due = now + profile.retry.jittered(delay, draw).max(not_before);
+    if terms.expired(progress, due) {
+        return State::Dead { at: now, reason: DeadReason::Expired };
+    }
     if profile.retry.max_age.is_some_and(|age| due > progress.since + age) {
         return State::Dead { at: now, reason: DeadReason::TooOld };
     }
@@ -421,7 +449,7 @@ mod tests {
 
     fn after_tries(profile: &Profile, tries: u32, outcome: Outcome) -> State {
         let progress = Progress { tries, attempts: tries, ..Progress::new(NOW) };
-        next(profile, progress, outcome, NOW, 0.5, Ok(()))
+        next(profile, progress, outcome, NOW, 0.5, Ok(()), Terms::default())
     }
 
     fn answered(status: u16) -> Outcome {
@@ -515,7 +543,7 @@ mod tests {
         assert_eq!(word(after_tries(&profile("svix"), 1, gone)), "dead: Gone", "what the status says comes first");
         let closed = Err(CancelReason::EndpointDisabled);
         let aborted = asking(500, Asked::AbortMessage);
-        let state = next(&profile("svix"), Progress::new(NOW).tried(), aborted, NOW, 0.0, closed);
+        let state = next(&profile("svix"), Progress::new(NOW).tried(), aborted, NOW, 0.0, closed, Terms::default());
         assert_eq!(word(state), "dead: Aborted", "as every final answer");
         let state = after_tries(&profile("svix"), 1, asking(500, Asked::Disable));
         assert_eq!(state.kind(), StateKind::Waiting, "the sweep of the disabled endpoint cancels it");
@@ -569,12 +597,39 @@ mod tests {
     }
 
     #[test]
+    fn no_attempt_starts_after_its_message_expired_but_in_a_replay() {
+        let second = Duration::from_secs(1);
+        let terms = |end| Terms { expires_at: Some(end) };
+        let retried = |tries, round, end| {
+            let progress = Progress { round, tries, attempts: tries, since: NOW };
+            word(next(&profile("levers"), progress, answered(500), NOW, 0.5, Ok(()), terms(end)))
+        };
+        assert_eq!(retried(1, 1, NOW + second), "retry in 1 s");
+        assert_eq!(retried(2, 1, NOW + second), "dead: Expired");
+        assert_eq!(retried(2, 2, NOW + second), "retry in 5 s", "a replay was asked for");
+        assert_eq!(retried(4, 1, NOW), "dead: Exhausted", "no retry is left that could come too late");
+        let delivered =
+            next(&profile("levers"), Progress::new(NOW).tried(), answered(200), NOW, 0.5, Ok(()), terms(NOW - second));
+        assert_eq!(word(delivered), "delivered", "an attempt that was on its way counts");
+
+        let turn = |progress, end| before(progress, NOW, terms(end)).map(word);
+        assert_eq!(turn(Progress::new(NOW), NOW), None);
+        assert_eq!(turn(Progress::new(NOW), NOW - second).as_deref(), Some("dead: Expired"));
+        assert_eq!(turn(Progress::new(NOW).tried(), NOW - second).as_deref(), Some("dead: Expired"));
+        assert_eq!(turn(Progress::new(NOW).next_round(NOW), NOW - second), None);
+        assert_eq!(before(Progress::new(NOW), NOW, Terms::default()), None);
+    }
+
+    #[test]
     fn a_failed_attempt_to_a_disabled_endpoint_is_canceled_and_a_successful_one_counts() {
         let closed = Err(CancelReason::EndpointDisabled);
         let progress = Progress::new(NOW).tried();
-        let failed = next(&profile("levers"), progress, answered(500), NOW, 0.0, closed);
+        let failed = next(&profile("levers"), progress, answered(500), NOW, 0.0, closed, Terms::default());
         assert_eq!(word(failed), "canceled: EndpointDisabled");
-        assert_eq!(word(next(&profile("levers"), progress, answered(204), NOW, 0.0, closed)), "delivered");
+        assert_eq!(
+            word(next(&profile("levers"), progress, answered(204), NOW, 0.0, closed, Terms::default())),
+            "delivered"
+        );
     }
 
     proptest! {
@@ -587,7 +642,7 @@ mod tests {
             let retry_after = retry_after.map(Duration::from_secs);
             let progress = Progress { tries, ..Progress::new(NOW) };
             let outcome = Outcome::Answered { status, retry_after, asked: None };
-            let state = next(&profile, progress, outcome, NOW, draw, Ok(()));
+            let state = next(&profile, progress, outcome, NOW, draw, Ok(()), Terms::default());
             match state {
                 State::Waiting { due } => {
                     let base = profile.retry.delay(tries as usize - 1).expect("a retry has its delay");

@@ -17,5 +17,7 @@ mod lanes;
 mod life;
 #[path = "delivery/outcomes.rs"]
 mod outcomes;
+#[path = "delivery/schedule.rs"]
+mod schedule;
 #[path = "delivery/standing.rs"]
 mod standing;

@@ -204,6 +204,10 @@ pub(super) struct Message {
     pub(super) test: bool,
     #[serde(default)]
     pub(super) expunged: bool,
+    pub(super) ordering_key: Option<String>,
+    pub(super) deliver_at: Option<String>,
+    pub(super) expire_at: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
 }
 
 impl Message {

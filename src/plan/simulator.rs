@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use super::{Attempted, Caps, Command, Event, Plan};
 use crate::application::NewApplication;
 use crate::attempt::{Attempt, Timing, Trigger};
-use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind};
+use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind, Terms};
 use crate::directory::{Destination, Directory, Tenant};
 use crate::endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
@@ -290,7 +290,8 @@ impl Simulation {
         let attempt = self.chance(3).then_some(attempt);
         let draw = self.random.random();
         let ended_at = self.time;
-        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at, draw, open })));
+        let terms = Terms::default();
+        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, terms, ended_at, draw, open })));
     }
 
     fn settle(&mut self, batch: Arc<Vec<Settlement>>) {

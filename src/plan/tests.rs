@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::attempt::{Timing, Trigger};
-use crate::delivery::{DeliveryId, Progress};
+use crate::delivery::{DeliveryId, Progress, Terms};
 use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{AttemptId, EndpointId, MessageId};
 use crate::store::Fence;
@@ -106,7 +106,15 @@ fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event
         result: StateKind::Leased,
     };
     let attempt = Some(attempt);
-    Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at: NOW, draw: 0.5, open: Ok(()) }))
+    Event::Attempted(Box::new(Attempted {
+        lease,
+        destination,
+        attempt,
+        terms: Terms::default(),
+        ended_at: NOW,
+        draw: 0.5,
+        open: Ok(()),
+    }))
 }
 
 #[test]
