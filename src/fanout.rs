@@ -68,7 +68,7 @@ fn channels_match(listed: &[String], has: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::EndpointSettings;
+    use crate::endpoint::{DisableReason, EndpointSettings};
     use crate::id::{ApplicationId, EndpointId};
     use crate::time::Timestamp;
 
@@ -138,7 +138,7 @@ mod tests {
         let none: [&Endpoint; 0] = [];
         assert_eq!(route("e", &[], none), Routing::Nowhere(NoRoute::NoEndpoints));
         let mut disabled = endpoint(&[], &[]);
-        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO };
+        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO, reason: DisableReason::Requested };
         assert_eq!(route("e", &[], [&disabled]), Routing::Nowhere(NoRoute::AllDisabled));
         let other_type = endpoint(&["x"], &[]);
         assert_eq!(route("e", &[], [&disabled, &other_type]), Routing::Nowhere(NoRoute::EventTypeNotWanted));

@@ -37,6 +37,8 @@ mod retention;
 mod room;
 #[path = "conformance/settle.rs"]
 mod settle;
+#[path = "conformance/walk.rs"]
+mod walk;
 
 macro_rules! tests {
     ($store:ident, $subject:expr; $($topic:ident { $($promise:ident)* })*) => {
@@ -86,6 +88,7 @@ macro_rules! conformance {
             }
             claim {
                 nothing_is_claimed_before_it_is_due
+                a_scheduled_message_is_due_when_it_says_and_its_round_opens_then
                 a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing
                 no_more_is_claimed_than_was_asked_for
                 a_leased_delivery_is_not_claimed_again
@@ -119,6 +122,10 @@ macro_rules! conformance {
                 a_replay_and_its_record_are_one_write
                 a_replayed_delivery_of_a_closed_lane_waits_until_it_opens
                 a_batch_of_replays_is_answered_in_its_order
+                a_message_is_given_a_delivery_where_it_had_none
+                an_added_delivery_is_canceled_expunged_and_kept_as_any_other
+                a_batch_adds_several_deliveries_of_large_messages
+                a_record_goes_along_only_if_all_of_the_batch_is_taken_up
             }
             cancel {
                 a_lane_is_canceled_in_order_up_to_the_limit
@@ -151,6 +158,7 @@ macro_rules! conformance {
                 a_page_of_large_payloads_ends_early_and_leads_on
                 messages_are_found_by_each_filter
                 messages_are_found_by_type_channel_and_endpoint
+                messages_are_found_by_ordering_key_and_tag
                 attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
                 attempts_are_found_by_type_and_channel_of_their_messages
@@ -160,6 +168,12 @@ macro_rules! conformance {
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            walk {
+                a_walk_shows_how_deliveries_stand_and_no_payload
+                a_walk_looks_at_no_more_than_its_limit_whatever_fits
+                a_walk_keeps_to_its_window_and_filters
+                a_walk_s_limit_is_clamped
             }
             count {
                 each_delivery_is_counted_once_in_the_state_that_it_is_in

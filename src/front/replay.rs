@@ -102,10 +102,10 @@ impl Ringback {
             return Err(Error::Conflict("the endpoint is disabled; enable it first"));
         }
         let id = DeliveryId { lane: Lane { application, endpoint }, message };
-        let replayed = self.inner.store.replay(vec![id], self.now(), None).await?;
+        let replayed = self.inner.store.replay(vec![id.into()], self.now(), None).await?;
 
         match replayed.and_then(|results| results.first().copied()) {
-            Some(Replayed::Reopened | Replayed::Hastened) => {
+            Some(Replayed::Reopened | Replayed::Added | Replayed::Hastened) => {
                 self.note_if_closed(id.lane);
                 Ok(())
             }
@@ -246,14 +246,18 @@ impl Ringback {
             // The record moves in the same write as the rounds that it counts. If it was stopped meanwhile, nothing is
             // done.
             let record = Some(put(&job, version));
-            let Some(results) = self.inner.store.replay(batch.clone(), now, record).await? else { return Ok(None) };
-            if !results.contains(&Replayed::Expunged) {
+            let Some(results) =
+                self.inner.store.replay(batch.iter().map(|id| (*id).into()).collect(), now, record).await?
+            else {
+                return Ok(None);
+            };
+            if results.iter().all(|result| result.is_taken_up()) {
                 let lanes: BTreeSet<Lane> = batch.iter().map(|id| id.lane).collect();
                 lanes.into_iter().for_each(|lane| self.note_if_closed(lane));
                 return Ok(Some(job));
             }
-            // Nothing was done. What is expunged stays dead, too; the batch gets smaller each time.
-            let kept = batch.into_iter().zip(results).filter(|(_, result)| *result != Replayed::Expunged);
+            // Nothing was done. What cannot be replayed is left out; the batch gets smaller each time.
+            let kept = batch.into_iter().zip(results).filter(|(_, result)| *result == Replayed::Untouched);
             batch = kept.map(|(id, _)| id).collect();
         }
     }

@@ -15,7 +15,7 @@ use self::tables::Tables;
 use super::{
     Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
     Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replayed, Settled, Settlement, Store,
+    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -85,13 +85,13 @@ impl Store for MemoryStore {
         self.answer(|tables| batch.iter().map(|settlement| tables.settle(settlement)).collect())
     }
 
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.answer(|tables| {
-            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, put)) {
+            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, now, put)) {
                 return Some(refused);
             }
             let unmoved = tables.put(record.into_iter().collect());
-            unmoved.then(|| batch.into_iter().map(|id| tables.replay(id, now)).collect())
+            unmoved.then(|| batch.into_iter().map(|replay| tables.replay(replay, now)).collect())
         })
     }
 
@@ -113,6 +113,10 @@ impl Store for MemoryStore {
 
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
         self.answer(|tables| tables.messages(application, &query))
+    }
+
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk> {
+        self.answer(|tables| tables.walk(application, &query))
     }
 
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {

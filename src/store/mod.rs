@@ -40,7 +40,7 @@ use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
-pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
+pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page, Walk, Walked};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -56,6 +56,9 @@ pub const MAX_PAGE_BYTES: usize = 8 << 20;
 
 /// The most dead letters of a page, which has ids only.
 pub const MAX_DEAD_PAGE: usize = 10_000;
+
+/// The most messages that one walk looks at.
+pub const MAX_WALK: usize = 1000;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +104,8 @@ pub enum Error {
     },
 }
 
-/// A message to store, with a delivery for each endpoint that its routing names, due when it was accepted.
+/// A message to store, with a delivery for each endpoint that its routing names, due when the message says, else when it
+/// was accepted. That is also when its first round opens.
 #[derive(Debug, Clone)]
 pub struct Enqueue {
     /// The message.
@@ -223,21 +227,50 @@ pub struct DueLanes {
     pub next_due: Option<Timestamp>,
 }
 
+/// A delivery to replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// Whether a message that has no delivery to that endpoint is given one.
+    pub add: bool,
+}
+
+impl From<DeliveryId> for Replay {
+    /// The replay of a delivery that there is.
+    fn from(delivery: DeliveryId) -> Self {
+        Replay { delivery, add: false }
+    }
+}
+
 /// What became of a delivery that was to be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replayed {
     /// A new round is open; it is due now.
     Reopened,
+    /// The message had no delivery to that endpoint. Now it has one, the last of its routing, in its first round and due
+    /// now.
+    Added,
     /// It was waiting, or its lease had run out; now it is due at once. Its round goes on.
     Hastened,
     /// An attempt is on its way; nothing changed.
     InFlight,
-    /// There is no such delivery, or its message is gone; nothing changed.
+    /// There is no such delivery and none was to be added, or its message is gone; nothing changed.
     NotFound,
     /// Its message's payload has been expunged: there is nothing to send; nothing changed.
     Expunged,
-    /// Nothing changed, because another one of the batch is expunged and a record went along.
+    /// Nothing changed, because another one of the batch could not be replayed and a record went along.
     Untouched,
+}
+
+impl Replayed {
+    /// Whether it waits now, because of the replay or already before.
+    pub fn is_taken_up(self) -> bool {
+        match self {
+            Replayed::Reopened | Replayed::Added | Replayed::Hastened => true,
+            Replayed::InFlight | Replayed::NotFound | Replayed::Expunged | Replayed::Untouched => false,
+        }
+    }
 }
 
 /// What to erase. The rest of its record stays.
@@ -289,6 +322,10 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// How long an endpoint has done nothing but fail, under its application's id and its own.
+    EndpointStanding,
+    /// What is to be told to the operator, under an id that ascends.
+    OperationalEvent,
 }
 
 /// Names a record.
@@ -420,13 +457,13 @@ pub trait Store: Send + Sync + 'static {
     /// After an [`Error`] the same settlements may be given again: the leases stay live.
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>>;
 
-    /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
-    /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
-    /// What is replayed in a closed lane waits until the lane opens.
+    /// Opens a new round of each delivery that has ended, makes a waiting one due at `now` if it was due later, and
+    /// adds one where that is asked for. `record` is changed in the same write; if its version has moved, nothing is
+    /// done and `None` is answered. What is replayed in a closed lane waits until the lane opens.
     ///
-    /// What is of an expunged message stays as it is. If a record goes along that counts what is replayed, then nothing
-    /// is done at all: each of the batch answers [`Replayed::Expunged`] or [`Replayed::Untouched`].
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
+    /// What cannot be replayed stays as it is. A record that goes along counts what is replayed, so then nothing is done
+    /// at all: each of the batch answers why it cannot be replayed, or [`Replayed::Untouched`].
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
     /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
@@ -444,6 +481,10 @@ pub trait Store: Send + Sync + 'static {
     /// Messages in the order of their ids, forwards or backwards. A page ends early, with a cursor, once it has
     /// [`MAX_PAGE_BYTES`] of payloads.
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
+
+    /// The messages of a query with how their deliveries stand, and without their payloads. `limit` (1 to
+    /// [`MAX_WALK`]) is how many messages are looked at, at most, whether they fit or not. Nothing else waits for it.
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk>;
 
     /// The deliveries of a message, in the order of its routing. One that is leased shows its lease.
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>>;

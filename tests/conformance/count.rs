@@ -40,7 +40,7 @@ pub(crate) async fn each_delivery_is_counted_once_in_the_state_that_it_is_in(mut
     let counts = count(&world, lane.application, all).await;
     assert_eq!(row(counts), [7, 12, 7, 1, 2, 1, 1]);
     assert!(counts.adds_up());
-    world.store.replay(vec![first], at(8), None).await.unwrap();
+    world.store.replay(vec![first.into()], at(8), None).await.unwrap();
     assert_eq!(row(count(&world, lane.application, all).await), [7, 12, 8, 1, 1, 1, 1]);
     world.reopen().await;
     assert_eq!(row(count(&world, lane.application, all).await), [7, 12, 9, 0, 1, 1, 1]);
@@ -133,7 +133,7 @@ pub(crate) async fn the_counts_add_up_while_everything_moves(mut world: World) {
             for (lane, wanted, state) in [(lane, 20, delivered(round)), (other, 10, dead(round))] {
                 let settlements: Vec<_> =
                     world.claim(lane, round, wanted).await.into_iter().map(|lease| ended(lease, state)).collect();
-                let ids = settlements.iter().map(|settlement| settlement.lease.delivery).collect();
+                let ids = settlements.iter().map(|settlement| settlement.lease.delivery.into()).collect();
                 world.store.settle(Arc::new(settlements)).await.unwrap();
                 if lane == other {
                     world.store.replay(ids, at(round), None).await.unwrap();

@@ -36,7 +36,7 @@ pub(crate) async fn retention_keeps_what_has_not_ended(mut world: World) {
     let third = world.lane_beside(lane);
     let ended = world.send(&[third], 1).await;
     world.pass(ended.lane, 1, dead(1)).await;
-    let replayed = world.store.replay(vec![ended], at(3), None).await.unwrap();
+    let replayed = world.store.replay(vec![ended.into()], at(3), None).await.unwrap();
     assert!(replayed.is_some());
 
     assert_eq!(prune(&world, everything(10_000)).await, 0);

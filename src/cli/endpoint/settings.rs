@@ -10,7 +10,7 @@ use crate::cli::exit::Problem;
 use crate::cli::times;
 
 /// The members of the API's object that have a default to go back to.
-pub(super) const RESETTABLE: [&str; 11] = [
+pub(super) const RESETTABLE: [&str; 12] = [
     "uid",
     "profile",
     "eventTypes",
@@ -19,6 +19,7 @@ pub(super) const RESETTABLE: [&str; 11] = [
     "timeoutMs",
     "retry",
     "maxInFlight",
+    "autoDisable",
     "headers",
     "description",
     "metadata",
@@ -53,6 +54,9 @@ pub(in crate::cli) struct Settings {
     /// How many requests may be on their way to it at once
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+    /// Whether it is disabled once it has done nothing but fail for long [default: true]
+    #[arg(long, value_name = "true|false")]
+    auto_disable: Option<bool>,
     /// A header of every request. Others on this machine can read an argument: use --headers-file for what is secret
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<Header>,
@@ -89,6 +93,7 @@ impl Settings {
             ("timeoutMs", timeout.map(Value::from)),
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
+            ("autoDisable", self.auto_disable.map(Value::from)),
             ("headers", object(header_map(headers).into_iter().collect())),
             ("description", self.description.as_deref().map(Value::from)),
             ("metadata", object(self.metadata.clone())),

@@ -9,8 +9,8 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
-    Timestamp,
+    DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
+    Secret, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -116,6 +116,10 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
+    /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    auto_disable: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -133,6 +137,13 @@ pub(crate) struct EndpointOut {
     url: String,
     description: String,
     disabled: bool,
+    /// Since when it is disabled.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_since: Option<Timestamp>,
+    /// Why it is disabled: `requested`, `failing` (nothing but failures for too long), `gone` (its receiver answered 410) or
+    /// `askedByReceiver` (its receiver answered with `webhook-delivery: disable`).
+    #[schema(value_type = Option<String>)]
+    disabled_reason: Option<DisableReason>,
     event_types: Option<Vec<String>>,
     filter_types: Option<Vec<String>>,
     channels: Option<Vec<String>>,
@@ -150,6 +161,8 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
+    /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
+    auto_disable: Option<bool>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -212,6 +225,7 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            auto_disable: self.auto_disable.optional().over(old.auto_disable),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -253,9 +267,17 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, .. } = old;
-        let kept =
-            EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, headers, ..EndpointSettings::at("") };
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, auto_disable, headers, .. } = old;
+        let kept = EndpointSettings {
+            profile,
+            body,
+            timeout_ms,
+            retry,
+            max_in_flight,
+            auto_disable,
+            headers,
+            ..EndpointSettings::at("")
+        };
         self.over(api, kept)
     }
 }
@@ -277,12 +299,19 @@ impl Api {
 
     pub(super) fn show_endpoint(&self, endpoint: Endpoint) -> EndpointOut {
         let Endpoint { id, settings, status, created_at, updated_at, .. } = endpoint;
+        let (disabled_since, disabled_reason) = match status {
+            EndpointStatus::Enabled => (None, None),
+            EndpointStatus::Disabled { since, reason } => (Some(since), Some(reason)),
+            EndpointStatus::Deleted { since } => (Some(since), None),
+        };
         EndpointOut {
             id,
             uid: settings.uid,
             url: settings.url,
             description: settings.description,
-            disabled: !matches!(status, EndpointStatus::Enabled),
+            disabled: disabled_since.is_some(),
+            disabled_since,
+            disabled_reason,
             filter_types: some_of(settings.event_types.clone()),
             event_types: some_of(settings.event_types),
             channels: some_of(settings.channels),
@@ -295,6 +324,7 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
+            auto_disable: settings.auto_disable,
             created_at,
             updated_at,
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::super::{
     Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
-    RecordKey, RecordKind, Replayed, Settled, Settlement,
+    RecordKey, RecordKind, Replay, Replayed, Settled, Settlement,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
@@ -46,6 +46,8 @@ pub(super) struct Tables {
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) message: Arc<Message>,
+    /// Its running number.
+    sequence: u64,
     idempotency_key: Option<String>,
 }
 
@@ -102,8 +104,8 @@ impl Tables {
         self.last_sequence += 1;
         let fresh = Row {
             sequence: self.last_sequence,
-            state: State::Waiting { due: accepted_at },
-            progress: Progress::new(accepted_at),
+            state: State::Waiting { due: message.due() },
+            progress: Progress::new(message.due()),
             bytes: message.payload.len() as u64,
         };
         for endpoint in endpoints_of(&message) {
@@ -117,7 +119,7 @@ impl Tables {
         if let Some(idempotency) = idempotency {
             self.idempotency.insert((application, idempotency.key.clone()), (id, idempotency));
         }
-        self.messages.insert((application, id), Stored { message, idempotency_key });
+        self.messages.insert((application, id), Stored { message, sequence: fresh.sequence, idempotency_key });
         Enqueued::Stored
     }
 
@@ -186,16 +188,42 @@ impl Tables {
     }
 
     /// A record that goes along with a replay counts what is replayed: it is all or nothing.
-    pub(super) fn replay_refused(&self, batch: &[DeliveryId], record: &Put) -> Option<Vec<Replayed>> {
-        let refused = self.version(&record.key) == record.expected && batch.iter().any(|id| self.is_expunged(*id));
-        let answer = |id: &DeliveryId| if self.is_expunged(*id) { Replayed::Expunged } else { Replayed::Untouched };
-        refused.then(|| batch.iter().map(answer).collect())
+    pub(super) fn replay_refused(&self, batch: &[Replay], now: Timestamp, record: &Put) -> Option<Vec<Replayed>> {
+        if self.version(&record.key) != record.expected {
+            return None;
+        }
+        let mut taken_up = BTreeSet::new();
+        let answer = |replay: &Replay| match self.outlook(*replay, now) {
+            Replayed::NotFound if taken_up.contains(&replay.delivery) => Replayed::Untouched,
+            outlook if outlook.is_taken_up() => {
+                taken_up.insert(replay.delivery);
+                Replayed::Untouched
+            }
+            refused => refused,
+        };
+        let answers: Vec<Replayed> = batch.iter().map(answer).collect();
+        answers.iter().any(|answer| *answer != Replayed::Untouched).then_some(answers)
     }
 
-    /// Whether it is a delivery of an expunged message.
-    fn is_expunged(&self, id: DeliveryId) -> bool {
-        let stored = self.messages.get(&(id.lane.application, id.message));
-        self.deliveries.contains_key(&id) && stored.is_some_and(|stored| stored.message.expunged)
+    /// What would become of a delivery that is replayed.
+    fn outlook(&self, Replay { delivery, add }: Replay, now: Timestamp) -> Replayed {
+        let Some(stored) = self.messages.get(&(delivery.lane.application, delivery.message)) else {
+            return Replayed::NotFound;
+        };
+        let row = self.deliveries.get(&delivery);
+        if row.is_none() && !add {
+            return Replayed::NotFound;
+        }
+        if stored.message.expunged {
+            return Replayed::Expunged;
+        }
+        if self.leases.get(&delivery).is_some_and(|held| held.until > now) {
+            return Replayed::InFlight;
+        }
+        row.map_or(Replayed::Added, |row| match row.state {
+            State::Waiting { .. } | State::Leased { .. } => Replayed::Hastened,
+            State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => Replayed::Reopened,
+        })
     }
 
     pub(super) fn expunge(&mut self, application: ApplicationId, what: Expunge) -> bool {
@@ -216,29 +244,41 @@ impl Tables {
         }
     }
 
-    pub(super) fn replay(&mut self, id: DeliveryId, now: Timestamp) -> Replayed {
-        let Some(row) = self.deliveries.get(&id).copied() else {
-            return Replayed::NotFound;
-        };
-        if self.is_expunged(id) {
-            return Replayed::Expunged;
-        }
-        if self.leases.get(&id).is_some_and(|held| held.until > now) {
-            return Replayed::InFlight;
+    pub(super) fn replay(&mut self, replay: Replay, now: Timestamp) -> Replayed {
+        let id = replay.delivery;
+        let outlook = self.outlook(replay, now);
+        if !outlook.is_taken_up() {
+            return outlook;
         }
         self.saw(now);
         self.ring = true;
-        match row.state {
-            State::Waiting { due } | State::Leased { until: due } => {
-                self.place(id, Row { state: State::Waiting { due: due.min(now) }, ..row });
-                Replayed::Hastened
-            }
-            State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => {
-                let progress = row.progress.next_round(now);
-                self.place(id, Row { state: State::Waiting { due: now }, progress, ..row });
-                Replayed::Reopened
-            }
+        match self.deliveries.get(&id).copied() {
+            Some(row) => match row.state {
+                State::Waiting { due } | State::Leased { until: due } => {
+                    self.place(id, Row { state: State::Waiting { due: due.min(now) }, ..row });
+                }
+                State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => {
+                    let progress = row.progress.next_round(now);
+                    self.place(id, Row { state: State::Waiting { due: now }, progress, ..row });
+                }
+            },
+            None => self.add(id, now),
         }
+        outlook
+    }
+
+    /// Gives a message a delivery to one more endpoint.
+    fn add(&mut self, id: DeliveryId, now: Timestamp) {
+        let Some(stored) = self.messages.get_mut(&(id.lane.application, id.message)) else { return };
+        let endpoints = endpoints_of(&stored.message).iter().copied().chain([id.lane.endpoint]).collect();
+        stored.message = Arc::new(Message { routing: Routing::To(endpoints), ..(*stored.message).clone() });
+        let row = Row {
+            sequence: stored.sequence,
+            state: State::Waiting { due: now },
+            progress: Progress::new(now),
+            bytes: stored.message.payload.len() as u64,
+        };
+        self.place(id, row);
     }
 
     pub(super) fn cancel(&mut self, what: Cancel, reason: CancelReason, now: Timestamp) -> usize {
@@ -295,7 +335,7 @@ impl Tables {
 
     /// All of a message but its attempts. It has no open delivery, so that its lanes need no change.
     fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
-        let Some(Stored { message, idempotency_key }) = self.messages.remove(&(application, id)) else {
+        let Some(Stored { message, idempotency_key, .. }) = self.messages.remove(&(application, id)) else {
             return;
         };
         for endpoint in endpoints_of(&message) {
@@ -383,7 +423,7 @@ impl Tables {
     }
 
     fn may_go(&self, (application, id): (ApplicationId, MessageId), prune: &Prune) -> bool {
-        let Some(Stored { message, idempotency_key }) = self.messages.get(&(application, id)) else {
+        let Some(Stored { message, idempotency_key, .. }) = self.messages.get(&(application, id)) else {
             return false;
         };
         let key = idempotency_key.as_ref().map(|key| (application, key.clone()));

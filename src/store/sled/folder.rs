@@ -18,7 +18,9 @@ use crate::store::Error;
 
 /// The layout that this version writes, and the newest that it reads. It reads all earlier ones: 1 had no expunged
 /// messages and attempts, and no rows with the open bytes of each application; 2 had no sealed secrets, and would leave out
-/// the endpoints that have them; 3 knew no tree but `sled/`, and would begin an empty one after a compaction.
+/// the endpoints that have them; 3 had no messages with an ordering key, a schedule, an expiry or tags, and no answers that
+/// ask for something, and would take those for damage. It also knew no tree but `sled/`, and would begin an empty one
+/// after a compaction.
 pub(super) const FORMAT: u32 = 4;
 
 /// An open store folder.

@@ -28,6 +28,7 @@ mod keys;
 mod lanes;
 mod open_bytes;
 mod queries;
+mod replay;
 mod rows;
 mod shared;
 mod upkeep;
@@ -46,7 +47,7 @@ use crate::message::Message;
 use crate::store::{
     Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
     Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replayed, Settled, Settlement, Store,
+    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -183,7 +184,7 @@ impl SledStore {
     }
 
     /// Asks the walker, for what may go over many rows.
-    fn walk<T: Send + 'static>(
+    fn ask_walker<T: Send + 'static>(
         &self,
         query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
@@ -285,7 +286,7 @@ impl Store for SledStore {
         self.ask(move |reply| Request::Settle(batch, reply))
     }
 
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.ask(move |reply| Request::Replay(batch, now, record, reply))
     }
 
@@ -319,7 +320,11 @@ impl Store for SledStore {
     }
 
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
-        self.walk(move |look| look.messages(application, &query))
+        self.ask_walker(move |look| look.messages(application, &query))
+    }
+
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk> {
+        self.ask_walker(move |look| look.walk(application, &query))
     }
 
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
@@ -331,15 +336,15 @@ impl Store for SledStore {
         application: ApplicationId,
         query: DeadQuery,
     ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>> {
-        self.walk(move |look| look.dead_letters(application, &query))
+        self.ask_walker(move |look| look.dead_letters(application, &query))
     }
 
     fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64> {
-        self.walk(move |look| look.count_dead_letters(application, &query))
+        self.ask_walker(move |look| look.count_dead_letters(application, &query))
     }
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
-        self.walk(move |look| look.attempts(application, &query))
+        self.ask_walker(move |look| look.attempts(application, &query))
     }
 
     fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
@@ -351,7 +356,7 @@ impl Store for SledStore {
             let mut counting = Counting::new(application, query);
             loop {
                 // A bite at a time: other queries have their turn between them.
-                counting = self.walk(move |look| look.count_on(counting)).await?;
+                counting = self.ask_walker(move |look| look.count_on(counting)).await?;
                 if let Some(counts) = counting.done() {
                     return Ok(counts);
                 }
@@ -438,7 +443,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::open(SledConfig::new(folder.path())).await.unwrap();
         let (let_go, held) = std::sync::mpsc::channel::<()>();
-        let walk = store.walk(move |_| {
+        let walk = store.ask_walker(move |_| {
             let _ = held.recv();
             Ok(())
         });

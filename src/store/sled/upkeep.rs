@@ -1,28 +1,22 @@
-//! What the writer does beside sends and settlements: replays, cancels, records, retention, windows, damage.
+//! What the writer does beside sends, settlements and replays: cancels, records, retention, windows, damage.
 //! Each is served alone, so that it can read the tree and see all that was written before it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
 use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
-use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind, Replayed};
+use crate::message::MAX_AHEAD;
+use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::database::next_application;
 use super::keys::{self, Key, Place};
 use super::lanes::Entry;
+use super::replay::Found;
 use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
 use super::writer::{Effect, Writer};
-
-/// A delivery as the disk has it.
-struct Found {
-    row: DeliveryRow,
-    state: State,
-    /// Whether its message's payload is gone.
-    expunged: bool,
-}
 
 impl Writer {
     pub(super) fn put(&mut self, tree: &sled::Tree, batch: &[Put]) -> io::Result<bool> {
@@ -41,7 +35,7 @@ impl Writer {
         Ok(true)
     }
 
-    fn put_record(&mut self, put: &Put) {
+    pub(super) fn put_record(&mut self, put: &Put) {
         let key = keys::record(&put.key);
         match &put.value {
             Some(value) => {
@@ -68,118 +62,10 @@ impl Writer {
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
             | RecordKind::Receipt
-            | RecordKind::ReceiptAnswer => {}
+            | RecordKind::ReceiptAnswer
+            | RecordKind::EndpointStanding
+            | RecordKind::OperationalEvent => {}
         }
-    }
-
-    pub(super) fn replay(
-        &mut self,
-        tree: &sled::Tree,
-        batch: &[DeliveryId],
-        now: Timestamp,
-        record: Option<Put>,
-    ) -> io::Result<Option<Vec<Replayed>>> {
-        if let Some(put) = record {
-            if record_version(tree, &put.key)? != put.expected {
-                return Ok(None);
-            }
-            if let Some(refused) = self.replay_refused(tree, batch)? {
-                return Ok(Some(refused));
-            }
-            self.put_record(&put);
-        }
-        let mut seen = BTreeSet::new();
-        let mut results = Vec::with_capacity(batch.len());
-        for id in batch {
-            let result = if seen.contains(id) { Replayed::Hastened } else { self.replay_one(tree, *id, now)? };
-            if matches!(result, Replayed::Reopened | Replayed::Hastened) {
-                self.saw(now);
-                seen.insert(*id);
-            }
-            results.push(result);
-        }
-        Ok(Some(results))
-    }
-
-    /// A record that goes along with a replay counts what is replayed: it is all or nothing.
-    fn replay_refused(&self, tree: &sled::Tree, batch: &[DeliveryId]) -> io::Result<Option<Vec<Replayed>>> {
-        let mut results = Vec::with_capacity(batch.len());
-        for id in batch {
-            let expunged = self.find(tree, *id)?.is_some_and(|found| found.expunged);
-            results.push(if expunged { Replayed::Expunged } else { Replayed::Untouched });
-        }
-        Ok(Some(results).filter(|results| results.contains(&Replayed::Expunged)))
-    }
-
-    fn replay_one(&mut self, tree: &sled::Tree, id: DeliveryId, now: Timestamp) -> io::Result<Replayed> {
-        let Some(Found { mut row, state, expunged }) = self.find(tree, id)? else { return Ok(Replayed::NotFound) };
-        if expunged {
-            return Ok(Replayed::Expunged);
-        }
-        let place = |due| (due, row.sequence);
-        let entry =
-            |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: None };
-        match state {
-            State::Waiting { due } | State::Leased { until: due } => {
-                if self.shared.lanes().is_leased(id.lane, place(due), now) {
-                    return Ok(Replayed::InFlight);
-                }
-                if due > now {
-                    self.commit.delete(keys::waiting(id.lane, place(due)));
-                    self.effects.push(Effect::Remove(id.lane, place(due)));
-                    self.wait(id.lane, place(now), entry(row.progress.into(), row.bytes));
-                    row.state = StateRow::Waiting { due: now.as_millis() };
-                    self.put_delivery(id, &row);
-                }
-                Ok(Replayed::Hastened)
-            }
-            State::Delivered { .. } | State::Canceled { .. } | State::Dead { .. } => {
-                let entry = entry(Progress::from(row.progress).next_round(now), row.bytes);
-                row.progress = entry.progress.into();
-                row.state = StateRow::Waiting { due: now.as_millis() };
-                self.opened(id.lane.application, &entry);
-                self.wait(id.lane, place(now), entry);
-                self.put_delivery(id, &row);
-                self.commit.delete(keys::dead(id));
-                Ok(Replayed::Reopened)
-            }
-        }
-    }
-
-    fn put_delivery(&mut self, id: DeliveryId, row: &DeliveryRow) {
-        let key = keys::delivery(id);
-        let value = rows::seal(&key, row);
-        self.commit.put(key, value);
-    }
-
-    /// A delivery by its message's row and its own.
-    fn find(&self, tree: &sled::Tree, id: DeliveryId) -> io::Result<Option<Found>> {
-        let key = keys::message(id.lane.application, id.message);
-        let Some(Ok(message)) = tree.get(&key)?.map(|value| MessageRow::unseal(&key, &value)) else {
-            return Ok(None);
-        };
-        let key = keys::delivery(id);
-        if let Some(value) = tree.get(&key)? {
-            let Ok(row) = rows::unseal::<DeliveryRow>(&key, &value) else {
-                self.shared.met_damage(&key);
-                return Ok(None);
-            };
-            let Some(state) = row.state.state() else { return Ok(None) };
-            return Ok(Some(Found { row, state, expunged: message.expunged }));
-        }
-        if !message.row.to.contains(&id.lane.endpoint.to_bytes()) {
-            return Ok(None);
-        }
-        let (due, sequence) = message.row.place();
-        // Without a row of its own it has never moved: it waits where it was sent.
-        let row = DeliveryRow {
-            state: StateRow::Waiting { due: due.as_millis() },
-            progress: Progress::new(due).into(),
-            sequence,
-            bytes: message.row.length,
-            attempts: Vec::new(),
-        };
-        Ok(Some(Found { row, state: State::Waiting { due }, expunged: message.expunged }))
     }
 
     pub(super) fn cancel(
@@ -455,16 +341,8 @@ fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
 /// delivery's own row.
 fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<Entry>> {
     let entry = |message_id, progress, bytes| Some(Entry { message_id, progress, bytes, message: None, lost: None });
-    let accepted = |time| keys::message(lane.application, MessageId::from_parts(time, 0));
-    for item in tree.range(accepted(place.0)..accepted(place.0 + Duration::from_millis(1))) {
-        let (key, value) = item?;
-        let (Some(id), Ok(StoredMessage { row, .. })) = (keys::read_message(&key), MessageRow::unseal(&key, &value))
-        else {
-            continue;
-        };
-        if row.place() == place && row.to.contains(&lane.endpoint.to_bytes()) {
-            return Ok(entry(id, Progress::new(place.0), row.length));
-        }
+    if let Some((id, row)) = message_at(tree, lane, place, place.0)? {
+        return Ok(entry(id, Progress::new(place.0), row.length));
     }
     for item in tree.scan_prefix(keys::deliveries(lane)) {
         let (key, value) = item?;
@@ -473,6 +351,29 @@ fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<En
         };
         if row.state == (StateRow::Waiting { due: place.0.as_millis() }) && row.sequence == place.1 {
             return Ok(entry(id.message, row.progress.into(), row.bytes));
+        }
+    }
+    // It may have been scheduled: then it was accepted any time before.
+    let scheduled = message_at(tree, lane, place, place.0 - MAX_AHEAD)?;
+    Ok(scheduled.and_then(|(id, row)| entry(id, Progress::new(place.0), row.length)))
+}
+
+/// The message whose first place this is, among those accepted from then until it was due.
+fn message_at(
+    tree: &sled::Tree,
+    lane: Lane,
+    place: Place,
+    accepted_from: Timestamp,
+) -> io::Result<Option<(MessageId, MessageRow)>> {
+    let accepted = |time| keys::message(lane.application, MessageId::from_parts(time, 0));
+    for item in tree.range(accepted(accepted_from)..accepted(place.0 + Duration::from_millis(1))) {
+        let (key, value) = item?;
+        let (Some(id), Ok(StoredMessage { row, .. })) = (keys::read_message(&key), MessageRow::unseal(&key, &value))
+        else {
+            continue;
+        };
+        if row.place() == place && row.to.contains(&lane.endpoint.to_bytes()) {
+            return Ok(Some((id, row)));
         }
     }
     Ok(None)
@@ -493,7 +394,7 @@ fn after_key(mut key: Key) -> Key {
 }
 
 /// A record's version; a damaged one has a version that nobody expects, so that it is not written over.
-fn record_version(tree: &sled::Tree, name: &RecordKey) -> io::Result<u64> {
+pub(super) fn record_version(tree: &sled::Tree, name: &RecordKey) -> io::Result<u64> {
     let key = keys::record(name);
     let Some(value) = tree.get(&key)? else { return Ok(0) };
     Ok(rows::unseal::<RecordRow>(&key, &value).map_or(u64::MAX, |row| row.version))

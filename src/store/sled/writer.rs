@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::delivery::{CancelReason, DeliveryId, Lane};
+use crate::delivery::{CancelReason, Lane};
 use crate::store::{
-    Cancel, Compacted, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replayed, Settled, Settlement,
+    Cancel, Compacted, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replay, Replayed, Settled,
+    Settlement,
 };
 use crate::time::Timestamp;
 
@@ -35,7 +36,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Request {
     Enqueue(Vec<Enqueue>, QueuedBytes, Reply<Vec<Enqueued>>),
     Settle(Arc<Vec<Settlement>>, Reply<Vec<Settled>>),
-    Replay(Vec<DeliveryId>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
+    Replay(Vec<Replay>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
     Cancel(Cancel, CancelReason, Timestamp, Reply<usize>),
     Expunge(Target, Reply<bool>),
     Put(Vec<Put>, Reply<bool>),

@@ -10,7 +10,7 @@ use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
     AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Expunge, Idempotency, Lease,
-    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement, Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
@@ -187,6 +187,9 @@ impl Pair {
         message.event_type = TYPES[send.event_type].into();
         message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
+        message.ordering_key = send.options.ordering_key.map(ordering_key);
+        message.deliver_at = send.options.deliver_in.map(|seconds| self.now + Duration::from_secs(seconds));
+        message.tags = send.options.tag.map(tag).into_iter().collect();
         let routed_over = match send.routed_over {
             Some(right) => {
                 let list = list_of(application);
@@ -276,19 +279,25 @@ impl Pair {
         match next {
             Next::Retry(seconds) => {
                 let due = at + Duration::from_secs(seconds);
-                (State::Waiting { due }, Outcome::Answered { status: 503, retry_after: None })
+                (State::Waiting { due }, Outcome::answered(503))
             }
-            Next::Delivered => (State::Delivered { at }, Outcome::Answered { status: 204, retry_after: None }),
+            Next::Delivered => (State::Delivered { at }, Outcome::answered(204)),
             Next::Dead => (State::Dead { at, reason: DeadReason::Exhausted }, Outcome::Failed(Failure::Timeout)),
             Next::Canceled => {
                 let state = State::Canceled { at, reason: CancelReason::EndpointDisabled };
-                (state, Outcome::Answered { status: 500, retry_after: None })
+                (state, Outcome::answered(500))
             }
         }
     }
 
-    async fn replay(&mut self, deliveries: &[Index], record: Option<bool>) -> Check {
-        let batch: Vec<_> = deliveries.iter().map(|index| self.pick(*index)).collect();
+    async fn replay(&mut self, deliveries: &[(Index, Option<usize>)], record: Option<bool>) -> Check {
+        let replay = |(index, add): &(Index, Option<usize>)| {
+            let id = self.pick(*index);
+            let endpoint = add.map_or(id.lane.endpoint, endpoint_id);
+            let lane = Lane { endpoint, ..id.lane };
+            Replay { delivery: DeliveryId { lane, ..id }, add: add.is_some() }
+        };
+        let batch: Vec<Replay> = deliveries.iter().map(replay).collect();
         let record = match record {
             Some(right) => {
                 let key = RecordKey { kind: RecordKind::ReplayJob, application: Some(application(0)), key: vec![1] };
@@ -298,7 +307,9 @@ impl Pair {
             }
             None => None,
         };
-        both!(self, replay(batch.clone(), self.now, record.clone()));
+        let answers = both!(self, replay(batch.clone(), self.now, record.clone()));
+        let added = batch.iter().zip(answers.unwrap_or_default()).filter(|(_, answer)| *answer == Replayed::Added);
+        self.deliveries.extend(added.map(|(replay, _)| replay.delivery));
         Ok(())
     }
 
@@ -357,6 +368,8 @@ impl Pair {
             event_types: event_types.clone(),
             channel: channel.clone(),
             endpoint,
+            ordering_key: query.ordering_key.map(ordering_key),
+            tag: query.tag.map(tag),
             unrouted: query.unrouted,
             order,
             after: None,
@@ -365,6 +378,13 @@ impl Pair {
         loop {
             messages.after = both!(self, messages(application, messages.clone())).next;
             if messages.after.is_none() {
+                break;
+            }
+        }
+        let mut stretch = MessageQuery { after: None, ..messages };
+        loop {
+            stretch.after = both!(self, walk(application, stretch.clone())).next;
+            if stretch.after.is_none() {
                 break;
             }
         }
@@ -447,6 +467,14 @@ impl Pair {
         prop_assert_eq!(self.store.due_lanes(self.now, None, usize::MAX).await, expected);
         Ok(())
     }
+}
+
+fn ordering_key(number: u8) -> String {
+    format!("order-{number}")
+}
+
+fn tag(number: u8) -> String {
+    format!("user:{number}")
 }
 
 const TYPES: [&str; 2] = ["call.started", "call.ended"];
