@@ -9,9 +9,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed, Settled,
-    Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed,
+    Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -89,6 +89,7 @@ impl Store for Faulty {
         list(kind: RecordKind, application: Option<ApplicationId>, after: Option<Vec<u8>>, limit: usize) -> Vec<Record>;
         prune(prune: Prune) -> Pruned;
         open_bytes(application: ApplicationId) -> u64;
+        compact() -> Answer<'static, Compacted>;
         health() -> Health;
         close() -> ();
     }
