@@ -25,6 +25,7 @@ pub mod levers;
 pub mod levrage;
 mod message;
 mod open_enum;
+mod ordering;
 pub mod profile;
 mod retry;
 mod secret;
@@ -71,7 +72,7 @@ pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
-    before, closes, next,
+    before, closes, lets_pass, next,
 };
 pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
@@ -87,6 +88,7 @@ pub use invalid::Invalid;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
+pub use ordering::BlockedHead;
 pub use profile::Profile;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;

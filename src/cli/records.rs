@@ -108,6 +108,8 @@ pub(super) struct Endpoint {
     pub(super) retry: Value,
     pub(super) max_in_flight: Option<u32>,
     #[serde(default)]
+    pub(super) blocked_head: Value,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -304,6 +306,7 @@ pub(super) struct State {
     pub(super) state: String,
     pub(super) at: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
