@@ -28,11 +28,17 @@ impl Writer {
             return Ok(());
         };
         let id = DeliveryId { lane, message: entry.message_id };
-        if self.commit.first_ordered(tree, keys::ordered(lane, key, Rank::First))?.is_none() {
+        let first = self.commit.first_ordered(tree, keys::ordered(lane, key, Rank::First))?;
+        if first.is_some() {
+            self.hold(id, key, place, entry.progress, entry.bytes);
+        } else if self.commit.first_ordered(tree, keys::ordered(lane, key, Rank::Held))?.is_some() {
+            // The row of the one that went first was lost: those that are held go on, and this one after them.
+            self.hold(id, key, place, entry.progress, entry.bytes);
+            let now = Timestamp::from_millis(self.commit.counters.latest);
+            self.promote(tree, lane, key, now)?;
+        } else {
             self.goes_first(id, key, place.1);
             self.wait(lane, place, entry);
-        } else {
-            self.hold(id, key, place, entry.progress, entry.bytes);
         }
         Ok(())
     }
