@@ -153,12 +153,18 @@ pub struct EndpointSettings {
     /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_head: Option<BlockedHead>,
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_disable: Option<bool>,
     /// The event types it takes, exact or ending in `.*`. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
     /// The channels it listens to. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// Whether it gets nothing but what is replayed to it: no message is routed to it, whatever its filters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay_only: bool,
     /// Headers that every request to it carries. No output shows the values of those that are sensitive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<CustomHeader>,
@@ -288,6 +294,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Nothing is routed to it: it gets what is replayed to it.
+    pub fn replay_only(mut self) -> Self {
+        self.settings.replay_only = true;
+        self
+    }
+
     /// The platform's own name for it.
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.settings.uid = Some(uid.into());
@@ -339,6 +351,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    pub fn auto_disable(mut self, auto_disable: bool) -> Self {
+        self.settings.auto_disable = Some(auto_disable);
+        self
+    }
+
     /// How many requests may be on their way to it at once: 1 to 1,024.
     pub fn max_in_flight(mut self, most: u32) -> Self {
         self.settings.max_in_flight = Some(most);
@@ -360,8 +378,10 @@ impl EndpointSettings {
             max_in_flight: None,
             throttle_rate: None,
             blocked_head: None,
+            auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
+            replay_only: false,
             headers: Vec::new(),
             metadata: BTreeMap::new(),
         }

@@ -38,6 +38,7 @@ mod attempt;
 mod delivery;
 mod fanout;
 mod health;
+mod standing;
 
 // port
 pub mod clock;
@@ -53,6 +54,7 @@ mod random;
 // engine
 mod directory;
 mod dispatcher;
+mod observed;
 mod plan;
 
 // front
@@ -80,7 +82,8 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, IssuedToken, JobStatus, KeySource, KeyUse, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token,
+    Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob,
+    ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};

@@ -21,3 +21,5 @@ mod ordering;
 mod outcomes;
 #[path = "delivery/schedule.rs"]
 mod schedule;
+#[path = "delivery/standing.rs"]
+mod standing;

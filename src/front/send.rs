@@ -108,7 +108,7 @@ impl Ringback {
     }
 
     /// Sends to where each message is routed, or as a test to one endpoint.
-    async fn send_all(
+    pub(super) async fn send_all(
         &self,
         application: ApplicationId,
         messages: Vec<NewMessage>,

@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, deliveries, doctor, endpoints, event_types, headers, health, messages, missing, profiles,
-    replays, secrets, tokens,
+    applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, messages, missing,
+    profiles, replays, secrets, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -86,6 +86,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         profiles::routes(),
         health::routes(),
         doctor::routes(),
+        compact::routes(),
     ];
     operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }

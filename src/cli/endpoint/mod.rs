@@ -283,6 +283,9 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
     let blocked = &endpoint.blocked_head;
     out.field("blocked head", &if blocked.is_null() { String::new() } else { blocked.to_string() })?;
+    if endpoint.auto_disable == Some(false) {
+        out.field("auto-disable", "off")?;
+    }
     for (name, value) in &endpoint.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }

@@ -61,7 +61,9 @@ impl Writer {
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
             | RecordKind::Receipt
-            | RecordKind::ReceiptAnswer => {}
+            | RecordKind::ReceiptAnswer
+            | RecordKind::EndpointStanding
+            | RecordKind::OperationalEvent => {}
         }
     }
 
