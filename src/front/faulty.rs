@@ -91,6 +91,7 @@ impl Store for Faulty {
         open_bytes(application: ApplicationId) -> u64;
         compact() -> Answer<'static, Compacted>;
         health() -> Health;
+        compact() -> Answer<'static, Compacted>;
         close() -> ();
     }
 
