@@ -158,6 +158,9 @@ pub struct EndpointSettings {
     /// The channels it listens to. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// Whether it gets nothing but what is replayed to it: no message is routed to it, whatever its filters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay_only: bool,
     /// Headers that every request to it carries. No output shows the values of those that are sensitive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<CustomHeader>,
@@ -287,6 +290,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Nothing is routed to it: it gets what is replayed to it.
+    pub fn replay_only(mut self) -> Self {
+        self.settings.replay_only = true;
+        self
+    }
+
     /// The platform's own name for it.
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.settings.uid = Some(uid.into());
@@ -361,6 +370,7 @@ impl EndpointSettings {
             auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
+            replay_only: false,
             headers: Vec::new(),
             metadata: BTreeMap::new(),
         }

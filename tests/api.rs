@@ -24,4 +24,6 @@ mod overload;
 mod replays;
 #[path = "api/resources.rs"]
 mod resources;
+#[path = "api/standing.rs"]
+mod standing;
 mod support;

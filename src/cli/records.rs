@@ -109,6 +109,8 @@ pub(super) struct Endpoint {
     pub(super) max_in_flight: Option<u32>,
     pub(super) auto_disable: Option<bool>,
     #[serde(default)]
+    pub(super) replay_only: bool,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -138,6 +140,9 @@ impl Endpoint {
 
     /// Which events it wants.
     pub(super) fn wants(&self) -> String {
+        if self.replay_only {
+            return "replays only".to_owned();
+        }
         let types = self.event_types.as_deref().unwrap_or_default();
         let channels = self.channels.as_deref().unwrap_or_default();
         let types = if types.is_empty() { "all".to_owned() } else { types.join(" ") };

@@ -5,8 +5,11 @@ mod cancel;
 mod chores;
 mod claims;
 mod config;
+mod enable;
 mod endpoints;
 mod event_types;
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
@@ -48,8 +51,9 @@ use sealing::Seals;
 use tokens::Tokens;
 
 pub use config::{Config, KeySource};
+pub use enable::EnableReplay;
 pub use receipts::{Pending, Receipt};
-pub use replay::{JobStatus, ReplayFilter, ReplayJob};
+pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;
 pub use send::Sent;
 pub use standings::Failing;
@@ -87,7 +91,7 @@ struct Inner {
     event_types: EventTypes,
     tokens: Tokens,
     receipts: Receipts,
-    /// Rings when a replay job was started.
+    /// Rings when a replay job may get on: it was started or resumed, or another one has made a place.
     jobs: Notify,
 }
 

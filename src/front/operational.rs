@@ -20,7 +20,7 @@ use crate::application::NewApplication;
 use crate::delivery::StateKind;
 use crate::endpoint::{DisableReason, Endpoint, EndpointStatus};
 use crate::error::Error;
-use crate::id::{ApplicationId, MessageId};
+use crate::id::{ApplicationId, JobId, MessageId};
 use crate::message::NewMessage;
 use crate::observed::{Notice, NoticeKind};
 use crate::standing::Standing;
@@ -169,6 +169,33 @@ impl Ringback {
     /// The event that takes a warning back.
     pub(super) fn recovered(&self, endpoint: &Endpoint, standing: Standing) -> Option<Put> {
         self.endpoint_put(endpoint, "endpoint.recovered", json!({"failSince": standing.since}))
+    }
+
+    /// Tells of a replay job that has ended, once: its record says so, and moves in the same write.
+    pub(super) async fn tell_of_replay(&self, id: JobId) -> Result<(), Error> {
+        loop {
+            let (mut job, version) = match self.stored_job(id).await {
+                Ok(stored) => stored,
+                Err(Error::NotFound(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if job.told || !job.status.has_ended() {
+                return Ok(());
+            }
+            job.told = true;
+            let mut data = Map::new();
+            data.insert("endpointId".into(), json!(job.filter.endpoint));
+            data.insert("jobId".into(), json!(job.id));
+            data.insert("status".into(), json!(job.status));
+            for (name, count) in [("total", job.total), ("replayed", job.replayed), ("skipped", job.skipped)] {
+                data.insert(name.into(), json!(count));
+            }
+            let mut puts = vec![job.put(version)];
+            puts.extend(self.event_put(job.application, "replay.finished", data));
+            if self.put_with_events(puts).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends what waits to be told; `false` if some of it has to wait for room.

@@ -120,6 +120,10 @@ struct EndpointIn {
     #[schema(value_type = Option<bool>)]
     #[serde(default)]
     auto_disable: Patch<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    replay_only: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -163,6 +167,8 @@ pub(crate) struct EndpointOut {
     max_in_flight: Option<u32>,
     /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
     auto_disable: Option<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    replay_only: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -226,6 +232,7 @@ impl EndpointIn {
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
             auto_disable: self.auto_disable.optional().over(old.auto_disable),
+            replay_only: self.replay_only.over(old.replay_only),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -267,17 +274,10 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, auto_disable, headers, .. } = old;
-        let kept = EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            auto_disable,
-            headers,
-            ..EndpointSettings::at("")
-        };
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, .. } = old;
+        let EndpointSettings { auto_disable, replay_only, headers, .. } = old;
+        let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
+        let kept = EndpointSettings { max_in_flight, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)
     }
 }
@@ -325,6 +325,7 @@ impl Api {
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
             auto_disable: settings.auto_disable,
+            replay_only: settings.replay_only,
             created_at,
             updated_at,
         }
