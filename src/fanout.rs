@@ -80,7 +80,7 @@ fn channels_match(listed: &[String], has: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{DisableReason, EndpointSettings};
+    use crate::endpoint::DisableReason;
     use crate::id::{ApplicationId, EndpointId};
     use crate::time::Timestamp;
 

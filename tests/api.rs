@@ -27,3 +27,5 @@ mod resources;
 #[path = "api/standing.rs"]
 mod standing;
 mod support;
+#[path = "api/upkeep.rs"]
+mod upkeep;
