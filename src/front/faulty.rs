@@ -9,9 +9,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed, Settled,
-    Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed,
+    Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -95,6 +95,10 @@ impl Store for Faulty {
 
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
         self.inner.settle(batch)
+    }
+
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        self.inner.compact()
     }
 
     fn latest_time(&self) -> Timestamp {

@@ -56,7 +56,7 @@ pub(in crate::cli) struct Settings {
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
     /// Whether it is disabled once it has done nothing but fail for long [default: true]
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
     auto_disable: Option<bool>,
     /// It gets nothing but what is replayed to it
     #[arg(long)]
