@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
     applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, messages, missing,
-    profiles, replays, secrets, tokens,
+    profiles, replays, secrets, switch, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,6 +75,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),

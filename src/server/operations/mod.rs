@@ -14,4 +14,5 @@ pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
 pub(super) mod secrets;
+pub(super) mod switch;
 pub(super) mod tokens;

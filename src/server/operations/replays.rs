@@ -99,7 +99,7 @@ struct PreviewOut {
 /// A replay of many dead letters.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ReplayJobOut {
+pub(super) struct ReplayJobOut {
     #[schema(value_type = String)]
     id: JobId,
     #[schema(value_type = String)]
