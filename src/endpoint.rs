@@ -64,12 +64,43 @@ pub enum EndpointStatus {
     Disabled {
         /// Since when.
         since: Timestamp,
+        /// Why.
+        #[serde(default)]
+        reason: DisableReason,
     },
     /// It is gone; its log remains until retention ends it.
     Deleted {
         /// Since when.
         since: Timestamp,
     },
+}
+
+/// Why an endpoint is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DisableReason {
+    /// The platform or an operator asked for it.
+    // The default, since nothing else disabled an endpoint before there were reasons.
+    #[default]
+    Requested,
+    /// Nothing but failures came from it for as long as `Config::disable_after` says.
+    Failing,
+    /// Its receiver answered 410 Gone.
+    Gone,
+    /// Its receiver asked for it, with the answer's header `webhook-delivery: disable`.
+    AskedByReceiver,
+}
+
+impl DisableReason {
+    /// The stable word for it in logs and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            DisableReason::Requested => "requested",
+            DisableReason::Failing => "failing",
+            DisableReason::Gone => "gone",
+            DisableReason::AskedByReceiver => "askedByReceiver",
+        }
+    }
 }
 
 /// One signing key of an endpoint.
@@ -118,6 +149,9 @@ pub struct EndpointSettings {
     /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_disable: Option<bool>,
     /// The event types it takes, exact or ending in `.*`. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
@@ -307,6 +341,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    pub fn auto_disable(mut self, auto_disable: bool) -> Self {
+        self.settings.auto_disable = Some(auto_disable);
+        self
+    }
+
     /// How many requests may be on their way to it at once: 1 to 1,024.
     pub fn max_in_flight(mut self, most: u32) -> Self {
         self.settings.max_in_flight = Some(most);
@@ -327,6 +367,7 @@ impl EndpointSettings {
             retry: None,
             max_in_flight: None,
             throttle_rate: None,
+            auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
             replay_only: false,
@@ -453,10 +494,12 @@ pub(crate) fn first_keys(
 }
 
 impl EndpointStatus {
-    /// The status once it has been asked to be disabled or not; what is so already stays since when it is.
+    /// The status once it has been asked to be disabled or not; what is so already stays since when it is, and why.
     pub(crate) fn disabled(&self, disabled: bool, now: Timestamp) -> EndpointStatus {
         match self {
-            EndpointStatus::Enabled if disabled => EndpointStatus::Disabled { since: now },
+            EndpointStatus::Enabled if disabled => {
+                EndpointStatus::Disabled { since: now, reason: DisableReason::Requested }
+            }
             EndpointStatus::Disabled { .. } if !disabled => EndpointStatus::Enabled,
             EndpointStatus::Enabled | EndpointStatus::Disabled { .. } | EndpointStatus::Deleted { .. } => self.clone(),
         }

@@ -80,6 +80,7 @@ fn channels_match(listed: &[String], has: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::DisableReason;
     use crate::id::{ApplicationId, EndpointId};
     use crate::time::Timestamp;
 
@@ -149,7 +150,7 @@ mod tests {
         let none: [&Endpoint; 0] = [];
         assert_eq!(route("e", &[], none), Routing::Nowhere(NoRoute::NoEndpoints));
         let mut disabled = endpoint(&[], &[]);
-        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO };
+        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO, reason: DisableReason::Requested };
         assert_eq!(route("e", &[], [&disabled]), Routing::Nowhere(NoRoute::AllDisabled));
         let mut for_replays = endpoint(&[], &[]);
         for_replays.settings.replay_only = true;

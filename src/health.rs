@@ -100,14 +100,13 @@ mod tests {
             health.observe(Outcome::Failed(Failure::Timeout));
         }
         assert_eq!((health.cap(64), health.cap(2)), (4, 2));
-        health.observe(Outcome::Answered { status: 500, retry_after: None });
+        health.observe(Outcome::answered(500));
         assert_eq!(health.cap(64), 64);
     }
 
     #[test]
     fn an_endpoint_answers_once_it_has_and_until_it_times_out() {
-        let (answer, timeout) =
-            (Outcome::Answered { status: 500, retry_after: None }, Outcome::Failed(Failure::Timeout));
+        let (answer, timeout) = (Outcome::answered(500), Outcome::Failed(Failure::Timeout));
         let mut health = Health::default();
         assert!(!health.is_answering(), "nothing is known of it");
         health.observe(Outcome::Failed(Failure::Refused));

@@ -88,6 +88,7 @@ macro_rules! conformance {
             }
             claim {
                 nothing_is_claimed_before_it_is_due
+                a_scheduled_message_is_due_when_it_says_and_its_round_opens_then
                 a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing
                 no_more_is_claimed_than_was_asked_for
                 a_leased_delivery_is_not_claimed_again
@@ -157,6 +158,7 @@ macro_rules! conformance {
                 a_page_of_large_payloads_ends_early_and_leads_on
                 messages_are_found_by_each_filter
                 messages_are_found_by_type_channel_and_endpoint
+                messages_are_found_by_ordering_key_and_tag
                 attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
                 attempts_are_found_by_type_and_channel_of_their_messages

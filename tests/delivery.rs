@@ -17,3 +17,5 @@ mod lanes;
 mod life;
 #[path = "delivery/outcomes.rs"]
 mod outcomes;
+#[path = "delivery/schedule.rs"]
+mod schedule;

@@ -32,10 +32,10 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "time",
         ],
     ),
-    ("decisions", &["attempt", "delivery", "fanout", "health", "testing"]),
+    ("decisions", &["attempt", "delivery", "fanout", "health", "standing", "testing"]),
     ("ports", &["clock", "store", "transport"]),
     ("adapters", &["egress", "http", "key_file", "random"]),
-    ("engine", &["directory", "dispatcher", "plan"]),
+    ("engine", &["directory", "dispatcher", "observed", "plan"]),
     ("front", &["error", "front"]),
     ("root", &["fuzzing", "lib"]),
 ];

@@ -94,6 +94,8 @@ pub(super) struct Endpoint {
     pub(super) description: String,
     #[serde(default)]
     pub(super) disabled: bool,
+    pub(super) disabled_since: Option<String>,
+    pub(super) disabled_reason: Option<String>,
     pub(super) event_types: Option<Vec<String>>,
     pub(super) channels: Option<Vec<String>>,
     #[serde(default)]
@@ -105,6 +107,7 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) retry: Value,
     pub(super) max_in_flight: Option<u32>,
+    pub(super) auto_disable: Option<bool>,
     #[serde(default)]
     pub(super) replay_only: bool,
     #[serde(default)]
@@ -115,6 +118,24 @@ impl Endpoint {
     /// The profile's name, for one that the endpoint has to itself, too.
     pub(super) fn profile_name(&self) -> &str {
         self.profile.as_str().or_else(|| self.profile["name"].as_str()).unwrap_or_default()
+    }
+
+    /// Whether it takes events, and if not, since when and why.
+    pub(super) fn state(&self) -> String {
+        if !self.disabled {
+            return "enabled".to_owned();
+        }
+        let why = match self.disabled_reason.as_deref() {
+            Some("requested") | None => "",
+            Some("failing") => ": it did nothing but fail",
+            Some("gone") => ": its receiver is gone (410)",
+            Some("askedByReceiver") => ": its receiver asked for it",
+            Some(other) => &format!(": {other}"),
+        };
+        match &self.disabled_since {
+            Some(since) => format!("disabled since {since}{why}"),
+            None => format!("disabled{why}"),
+        }
     }
 
     /// Which events it wants.
@@ -188,6 +209,10 @@ pub(super) struct Message {
     pub(super) test: bool,
     #[serde(default)]
     pub(super) expunged: bool,
+    pub(super) ordering_key: Option<String>,
+    pub(super) deliver_at: Option<String>,
+    pub(super) expire_at: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
 }
 
 impl Message {

@@ -77,6 +77,10 @@ fn show_message(out: &Out, message: &Message) -> Result<(), Problem> {
     out.field("time", &message.timestamp)?;
     let occurred = message.occurred_at.as_deref().filter(|time| *time != message.timestamp);
     out.field("occurred", occurred.unwrap_or_default())?;
+    out.field("ordering key", message.ordering_key.as_deref().unwrap_or_default())?;
+    out.field("due", message.deliver_at.as_deref().unwrap_or_default())?;
+    out.field("expires", message.expire_at.as_deref().unwrap_or_default())?;
+    out.field("tags", &message.tags.as_deref().unwrap_or_default().join(" "))?;
     out.field("goes", &message.went())?;
     out.field("test", if message.test { "yes" } else { "" })?;
     match &message.payload {
@@ -129,7 +133,9 @@ fn because(reason: &str) -> &str {
         "exhausted" => "no retry is left",
         "refused" => "an answer that is not retried",
         "gone" => "the receiver says that it is gone",
+        "aborted" => "the receiver asked not to be sent it again",
         "tooOld" => "the next retry would have come too late",
+        "expired" => "its message expired before it arrived",
         "blocked" => "its URL may not be called",
         "unsendable" => "no request can be made of it",
         "damaged" => "its record is damaged",

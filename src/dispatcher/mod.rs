@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::attempt::Attempt;
 use crate::clock::Clock;
 use crate::directory::{Directory, Sweeps};
+use crate::observed::Observed;
 use crate::plan::{Attempted, Caps, Command, Event, Plan, stragglers};
 use crate::random::IdSource;
 use crate::store::{self, Settled, Settlement, Store};
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) sweeps: Arc<Sweeps>,
+    pub(crate) observed: Arc<Observed>,
     pub(crate) ids: Arc<IdSource>,
     /// Settled attempts, for whoever watches.
     pub(crate) settled: broadcast::Sender<Arc<Attempt>>,
@@ -144,6 +146,8 @@ impl Dispatcher {
                 for (settlement, settled) in batch.iter().zip(results) {
                     self.publish(settlement, *settled);
                 }
+                let Parts { observed, directory, clock, .. } = &self.parts;
+                observed.settled(&batch, results, directory, clock.now());
                 for (lane, reason) in stragglers(&batch, &self.parts.directory) {
                     self.parts.sweeps.note(lane, Err(reason));
                 }

@@ -14,6 +14,8 @@ use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
 const BITE: usize = 250;
+/// How long operational events wait that there was no room for.
+const UNTIL_ROOM: Duration = Duration::from_secs(5);
 /// How long the chores wait after the store failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,10 @@ struct Agenda {
     prune_at: Timestamp,
     /// Running jobs, the oldest first, and when each gets on.
     jobs: BTreeMap<JobId, Timestamp>,
+    /// When the counts of failing endpoints are written next.
+    counts_at: Timestamp,
+    /// When events that there was no room for are sent.
+    tell_at: Option<Timestamp>,
 }
 
 impl Agenda {
@@ -31,9 +37,11 @@ impl Agenda {
         self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
     }
 
-    /// When there is something to do again.
-    fn next(&self, most: usize) -> Timestamp {
-        self.active(most).map(|(_, at)| at).min().unwrap_or(Timestamp::MAX).min(self.prune_at)
+    /// When there is something to do.
+    fn next(&self, most_jobs: usize, any_failing: bool) -> Timestamp {
+        let jobs = self.active(most_jobs).map(|(_, at)| at);
+        let counts = any_failing.then_some(self.counts_at);
+        jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
 }
 
@@ -48,14 +56,18 @@ impl Ringback {
                 if !std::mem::replace(&mut known, true) {
                     self.find_jobs(&mut agenda).await.inspect_err(|_| known = false)?;
                 }
+                self.keep_standings(&mut agenda.counts_at).await?;
                 self.sweep().await?;
                 self.advance_jobs(&mut agenda).await?;
                 self.turn_over().await?;
-                self.prune_if_due(&mut agenda).await
+                self.prune_if_due(&mut agenda).await?;
+                self.tell_if_possible(&mut agenda).await
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => agenda.next(self.inner.config.max_running_replays),
+                    Ok(()) => {
+                        agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing())
+                    }
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -68,6 +80,8 @@ impl Ringback {
             tokio::select! {
                 () = pause => {}
                 () = self.inner.sweeps.bell.notified() => {}
+                () = self.inner.observed.bell.notified() => {}
+                () = self.inner.outbox.bell.notified() => {}
                 () = self.inner.jobs.notified() => known = false,
                 () = self.inner.shutdown_chores.notified() => return,
             }
@@ -93,6 +107,15 @@ impl Ringback {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Sends the operator's events; those that there is no room for after a while.
+    async fn tell_if_possible(&self, agenda: &mut Agenda) -> Result<(), Error> {
+        if agenda.tell_at.is_some_and(|at| self.now() < at) {
+            return Ok(());
+        }
+        agenda.tell_at = if self.tell_operator().await? { None } else { Some(self.now() + UNTIL_ROOM) };
         Ok(())
     }
 
@@ -260,7 +283,7 @@ mod tests {
         assert_eq!(then[0], first[0], "it rests");
         assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
         while !agenda.jobs.is_empty() {
-            fixture.clock.pass(agenda.next(most).since(ringback.now()));
+            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
             ringback.advance_jobs(&mut agenda).await.unwrap();
         }
         ringback.resume_replay(ids[0]).await.unwrap();

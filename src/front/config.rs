@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use std::net::SocketAddr;
 
+use crate::application::validate_uid;
 use crate::egress::{Policy, Proxy};
+use crate::id::ApplicationId;
 use crate::invalid::Invalid;
 use crate::keyring::Keyring;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
@@ -42,6 +44,14 @@ pub struct Config {
     /// A proxy that all deliveries go through. The environment's (`HTTPS_PROXY` and the like) is never asked. While it
     /// cannot be reached, attempts fail as `unreachable` and are made again by the schedule. Default: none.
     pub proxy: Option<Proxy>,
+    /// How long an endpoint may do nothing but fail before it is disabled: from 1 second. The operator is warned after
+    /// half of it, and it is not disabled sooner than half of it after the warning. `None`: never. Default: 5 days.
+    pub disable_after: Option<Duration>,
+    /// An endpoint is not disabled before it has failed this often: from 1. Default: 10.
+    pub disable_after_failures: u32,
+    /// The uid of the application that the operator hears of endpoints and deliveries through: operational events are
+    /// messages of it. It is made if it is not there. Default: none.
+    pub operational_application: Option<String>,
     /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
     pub max_payload: usize,
     /// The most endpoints of an application. Default: 1,000.
@@ -92,6 +102,9 @@ impl Default for Config {
             extra_roots: Vec::new(),
             nameservers: Vec::new(),
             proxy: None,
+            disable_after: Some(DAY * 5),
+            disable_after_failures: 10,
+            operational_application: None,
             max_payload: 1 << 20,
             max_endpoints: 1_000,
             max_batch: 1_000,
@@ -134,6 +147,7 @@ impl Config {
             ("maxInFlightPerEndpoint", self.max_in_flight_per_endpoint as usize),
             ("maxInFlightPerOrigin", self.max_in_flight_per_origin as usize),
             ("maxUnsettled", self.max_unsettled),
+            ("disableAfterFailures", self.disable_after_failures as usize),
         ];
         if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(Invalid::new(field, "must be at least 1"));
@@ -143,6 +157,12 @@ impl Config {
         }
         if self.max_in_flight_per_endpoint > 1024 {
             return Err(Invalid::new("maxInFlightPerEndpoint", "must be at most 1,024"));
+        }
+        if self.disable_after.is_some_and(|after| after < Duration::from_secs(1)) {
+            return Err(Invalid::new("disableAfter", "must be at least 1 second; without it, nothing is disabled"));
+        }
+        if let Err(invalid) = validate_uid(self.operational_application.as_deref(), ApplicationId::PREFIX) {
+            return Err(Invalid::new("operationalApplication", invalid.problem().to_owned()));
         }
         if self.prune_every < Duration::from_millis(10) {
             return Err(Invalid::new("pruneEvery", "must be at least 10 milliseconds"));

@@ -14,12 +14,14 @@ mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod log;
+mod operational;
 mod parts;
 mod receipts;
 mod records;
 mod replay;
 mod sealing;
 mod send;
+mod standings;
 mod tokens;
 
 use std::sync::Arc;
@@ -33,13 +35,16 @@ use crate::directory::{Directory, Sweeps};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::egress::{Gate, Policy};
 use crate::error::Error;
+use crate::observed::Observed;
 use crate::plan::Caps;
 use crate::random::IdSource;
+use crate::standing::Rule;
 use crate::store::{Health, Store};
 use crate::time::Timestamp;
 use crate::transport::Transport;
 
 use event_types::EventTypes;
+use operational::Outbox;
 use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
@@ -49,6 +54,7 @@ pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;
 pub use send::Sent;
+pub use standings::Failing;
 pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
@@ -77,6 +83,8 @@ struct Inner {
     shutdown: Notify,
     shutdown_chores: Notify,
     sweeps: Arc<Sweeps>,
+    observed: Arc<Observed>,
+    outbox: Outbox,
     seals: Seals,
     event_types: EventTypes,
     tokens: Tokens,
@@ -155,8 +163,12 @@ impl Ringback {
         clock: Arc<dyn Clock>,
         seals: Seals,
     ) -> Result<Ringback, Error> {
+        let rule = Rule { after: config.disable_after, failures: config.disable_after_failures };
+        let observed = Arc::new(Observed::new(rule, config.operational_application.clone()));
         let ringback = Ringback {
             inner: Arc::new(Inner {
+                observed,
+                outbox: Outbox::default(),
                 gate,
                 config,
                 store,
@@ -182,6 +194,8 @@ impl Ringback {
         ringback.read_event_types().await?;
         ringback.read_tokens().await?;
         ringback.read_receipts().await?;
+        ringback.read_standings().await?;
+        ringback.read_outbox().await?;
         Ok(ringback)
     }
 
@@ -278,6 +292,7 @@ impl Ringback {
             clock: Arc::clone(&inner.clock),
             directory: Arc::clone(&inner.directory),
             sweeps: Arc::clone(&inner.sweeps),
+            observed: Arc::clone(&inner.observed),
             ids: Arc::clone(&inner.ids),
             settled: inner.settled.clone(),
         }

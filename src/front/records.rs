@@ -256,6 +256,16 @@ pub(super) fn endpoint_list_key(application: ApplicationId) -> RecordKey {
     RecordKey { kind: RecordKind::EndpointList, application: Some(application), key: Vec::new() }
 }
 
+/// Of the whole store, so that one list has all of them.
+pub(super) fn standing_key(lane: Lane) -> RecordKey {
+    let key = [lane.application.to_bytes(), lane.endpoint.to_bytes()].concat();
+    RecordKey { kind: RecordKind::EndpointStanding, application: None, key }
+}
+
+pub(super) fn operational_event_key(id: [u8; 16]) -> RecordKey {
+    RecordKey { kind: RecordKind::OperationalEvent, application: None, key: id.to_vec() }
+}
+
 pub(super) fn job_key(id: JobId) -> RecordKey {
     RecordKey { kind: RecordKind::ReplayJob, application: None, key: id.to_bytes().to_vec() }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::Attempt;
-use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind};
+use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind, Terms};
 use crate::directory::{Destination, Directory};
 use crate::health::{Health, Shares};
 use crate::id::ApplicationId;
@@ -79,8 +79,11 @@ pub(crate) enum Event {
 pub(crate) struct Attempted {
     pub(crate) lease: Lease,
     pub(crate) destination: Arc<Destination>,
-    /// The record, its `result` still to be decided; `None` if the message could not be read, and nothing was tried.
+    /// The record, its `result` still to be decided; `None` if nothing was tried: the message could not be read, or it has
+    /// expired.
     pub(crate) attempt: Option<Attempt>,
+    /// What the message sets; nothing, if it could not be read.
+    pub(crate) terms: Terms,
     pub(crate) ended_at: Timestamp,
     /// For the jitter.
     pub(crate) draw: f64,
@@ -401,7 +404,7 @@ impl Plan {
 
     /// Decides what follows an attempt, and puts it with what is to be settled.
     fn attempted(&mut self, ended: Attempted) {
-        let Attempted { lease, destination, attempt, ended_at: now, draw, open } = ended;
+        let Attempted { lease, destination, attempt, terms, ended_at: now, draw, open } = ended;
         let lane = lease.delivery.lane;
         if let (Some(state), Some(attempt)) = (self.lanes.get_mut(&lane), &attempt) {
             let answered = state.health.is_answering();
@@ -416,10 +419,12 @@ impl Plan {
         self.return_permits(lane, &destination.origin, 1);
         let state = match (&attempt, open) {
             (Some(attempt), open) => {
-                delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open)
+                delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open, terms)
             }
-            // Nothing was tried: it waits on, unless its endpoint was closed meanwhile.
-            (None, Ok(())) => State::Waiting { due: now + AFTER_FAILURE },
+            // Nothing was tried: it waits on, unless it has expired or its endpoint was closed meanwhile.
+            (None, Ok(())) => {
+                delivery::before(lease.progress, now, terms).unwrap_or(State::Waiting { due: now + AFTER_FAILURE })
+            }
             (None, Err(reason)) => State::Canceled { at: now, reason },
         };
         let attempt = attempt.map(|attempt| Attempt { result: state.kind(), ..attempt });

@@ -16,9 +16,9 @@ use rand::{RngExt, SeedableRng};
 use super::{Attempted, Caps, Command, Event, Plan};
 use crate::application::NewApplication;
 use crate::attempt::{Attempt, Timing, Trigger};
-use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind};
+use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind, Terms};
 use crate::directory::{Destination, Directory, Tenant};
-use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
+use crate::endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Routing;
 use crate::retry::{RetryPolicy, RetrySettings};
@@ -255,12 +255,12 @@ impl Simulation {
     }
 
     fn outcome(&mut self) -> Outcome {
-        let answered = |status| Outcome::Answered { status, retry_after: None };
+        let answered = |status| Outcome::answered(status);
         match self.random.random_range(0..100) {
             _ if self.healing() => answered(200),
             0..40 => answered(204),
             40..60 => answered(500),
-            60..65 => Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(9)) },
+            60..65 => Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(9)), asked: None },
             65..70 => answered(410),
             70..85 => Outcome::Failed(Failure::Timeout),
             85..95 => Outcome::Failed(Failure::Refused),
@@ -290,7 +290,8 @@ impl Simulation {
         let attempt = self.chance(3).then_some(attempt);
         let draw = self.random.random();
         let ended_at = self.time;
-        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at, draw, open })));
+        let terms = Terms::default();
+        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, terms, ended_at, draw, open })));
     }
 
     fn settle(&mut self, batch: Arc<Vec<Settlement>>) {
@@ -336,7 +337,11 @@ impl Simulation {
         let tenant = self.directory.tenant(lane.application).unwrap();
         let old = &tenant.endpoints[&lane.endpoint];
         let enable = old.open().is_err();
-        let status = if enable { EndpointStatus::Enabled } else { EndpointStatus::Disabled { since: self.time } };
+        let status = if enable {
+            EndpointStatus::Enabled
+        } else {
+            EndpointStatus::Disabled { since: self.time, reason: DisableReason::Requested }
+        };
         self.note(format!("{:?} becomes {status:?}", lane.endpoint));
         self.put_endpoint(lane, enable);
         let endpoint = Endpoint { status, ..old.endpoint.clone() };

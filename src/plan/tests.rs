@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::attempt::{Timing, Trigger};
-use crate::delivery::{DeliveryId, Progress};
+use crate::delivery::{DeliveryId, Progress, Terms};
 use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{AttemptId, EndpointId, MessageId};
 use crate::store::Fence;
@@ -106,7 +106,15 @@ fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event
         result: StateKind::Leased,
     };
     let attempt = Some(attempt);
-    Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at: NOW, draw: 0.5, open: Ok(()) }))
+    Event::Attempted(Box::new(Attempted {
+        lease,
+        destination,
+        attempt,
+        terms: Terms::default(),
+        ended_at: NOW,
+        draw: 0.5,
+        open: Ok(()),
+    }))
 }
 
 #[test]
@@ -117,7 +125,7 @@ fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
     let good = destination(9, 1);
     assert_eq!(claimed(&mut plan, vec![good.clone()]), BTreeMap::from([(9, 16)]));
     plan.step(Event::Claimed(vec![lease(good.0)]), NOW);
-    let answer = Outcome::Answered { status: 200, retry_after: None };
+    let answer = Outcome::answered(200);
     plan.step(ended(lease(good.0), good.1.clone().unwrap(), answer), NOW);
     plan.step(looked(Vec::new(), false), NOW);
     assert_eq!(plan.in_flight(), 0);
@@ -138,7 +146,7 @@ fn how_endpoints_answered_is_not_remembered_without_end_and_permits_are_not_lost
     claimed(&mut plan, vec![busy.clone(), other.clone()]);
     plan.step(Event::Claimed(vec![lease(busy.0), lease(other.0)]), NOW);
     let mut health = Health::default();
-    health.observe(Outcome::Answered { status: 200, retry_after: None });
+    health.observe(Outcome::answered(200));
     for number in 0..=MOST_REMEMBERED as u128 {
         let lane = Lane { endpoint: EndpointId::from_bytes((1_000 + number).to_be_bytes()), ..busy.0 };
         plan.lanes.insert(lane, LaneState { in_flight: 0, health });
@@ -154,7 +162,7 @@ fn how_endpoints_answered_is_not_remembered_without_end_and_permits_are_not_lost
 fn let_answer(plan: &mut Plan, lane: &(Lane, Option<Arc<Destination>>)) {
     claimed(plan, vec![lane.clone()]);
     plan.step(Event::Claimed(vec![lease(lane.0)]), NOW);
-    let answer = Outcome::Answered { status: 200, retry_after: None };
+    let answer = Outcome::answered(200);
     plan.step(ended(lease(lane.0), lane.1.clone().unwrap(), answer), NOW);
     plan.step(looked(Vec::new(), false), NOW);
     assert_eq!(plan.in_flight(), 0);

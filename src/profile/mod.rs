@@ -47,6 +47,13 @@ pub struct Profile {
     /// Whether a `Retry-After` header of the answer is followed. Default: yes.
     #[serde(default = "yes")]
     pub follow_retry_after: bool,
+    /// Whether an answer of 410 Gone disables the endpoint, beside ending the delivery. Default: yes.
+    #[serde(default = "yes")]
+    pub disable_on_gone: bool,
+    /// Whether what the answer's header `webhook-delivery` asks for is done: `abort-message` ends the delivery, `disable`
+    /// disables the endpoint. Default: no.
+    #[serde(default)]
+    pub follow_webhook_delivery: bool,
     /// The statuses that count as delivered. Default: 200 to 299.
     #[serde(default)]
     pub success: StatusRange,

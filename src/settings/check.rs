@@ -79,6 +79,10 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
     config.keep_delivered = days(Key::KeepDeliveredDays)?;
     config.keep_ended = days(Key::KeepEndedDays)?;
+    let disable_after = seconds(Key::DisableAfterSeconds, 365 * DAY)?;
+    config.disable_after = (!disable_after.is_zero()).then_some(disable_after);
+    config.disable_after_failures = per(Key::DisableAfterFailures)?;
+    config.operational_application = in_force.text(Key::OperationalApplication).map(str::to_owned);
     config.validate().map_err(|invalid| in_force.refused(&invalid))?;
     Ok(config)
 }

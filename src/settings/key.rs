@@ -32,6 +32,9 @@ pub(crate) enum Key {
     IdempotencyWindowSeconds,
     KeepDeliveredDays,
     KeepEndedDays,
+    DisableAfterSeconds,
+    DisableAfterFailures,
+    OperationalApplication,
 }
 
 /// What kind of value a setting takes.
@@ -70,7 +73,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 29] = [
+    pub(crate) const ALL: [Key; 32] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -100,6 +103,9 @@ impl Key {
         Key::IdempotencyWindowSeconds,
         Key::KeepDeliveredDays,
         Key::KeepEndedDays,
+        Key::DisableAfterSeconds,
+        Key::DisableAfterFailures,
+        Key::OperationalApplication,
     ];
 
     /// What the table says of it. The limits' defaults are those of `ringback::Config`.
@@ -250,6 +256,23 @@ impl Key {
                 "DAYS",
                 Some("90"),
                 "How long messages with a dead or canceled delivery are kept",
+            ),
+            Key::DisableAfterSeconds => entry(
+                "disable_after_seconds",
+                Number,
+                "SECONDS",
+                Some("432000"),
+                "An endpoint that does nothing but fail for so long is disabled; 0 disables none",
+            ),
+            Key::DisableAfterFailures => {
+                entry("disable_after_failures", Number, "COUNT", Some("10"), "And not before it has failed this often")
+            }
+            Key::OperationalApplication => entry(
+                "operational_application",
+                Text,
+                "UID",
+                None,
+                "The application that is told what happens to endpoints and deliveries; it is made if it is missing",
             ),
         }
     }

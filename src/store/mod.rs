@@ -101,7 +101,8 @@ pub enum Error {
     },
 }
 
-/// A message to store, with a delivery for each endpoint that its routing names, due when it was accepted.
+/// A message to store, with a delivery for each endpoint that its routing names, due when the message says, else when it
+/// was accepted. That is also when its first round opens.
 #[derive(Debug, Clone)]
 pub struct Enqueue {
     /// The message.
@@ -318,6 +319,10 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// How long an endpoint has done nothing but fail, under its application's id and its own.
+    EndpointStanding,
+    /// What is to be told to the operator, under an id that ascends.
+    OperationalEvent,
 }
 
 /// Names a record.

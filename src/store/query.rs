@@ -63,6 +63,10 @@ pub struct MessageQuery {
     pub channel: Option<String>,
     /// Routed to this endpoint.
     pub endpoint: Option<EndpointId>,
+    /// With this ordering key.
+    pub ordering_key: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
     /// Only those that matched no endpoint.
     pub unrouted: bool,
     /// In which order.
@@ -80,7 +84,10 @@ impl MessageQuery {
             Routing::To(endpoints) => !self.unrouted && self.endpoint.is_none_or(|wanted| endpoints.contains(&wanted)),
             Routing::Nowhere(_) => self.endpoint.is_none(),
         };
-        routed && of_kind(message, &self.event_types, self.channel.as_deref())
+        routed
+            && of_kind(message, &self.event_types, self.channel.as_deref())
+            && self.ordering_key.as_ref().is_none_or(|wanted| message.ordering_key.as_ref() == Some(wanted))
+            && self.tag.as_ref().is_none_or(|wanted| message.tags.contains(wanted))
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) async fn every_field_of_an_attempt_reads_back(mut world: World) {
         attempt.request_headers =
             vec![("webhook-id".into(), id.message.to_string()), ("x-empty".into(), String::new())];
         attempt.trigger = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test][seconds as usize - 1];
-        attempt.outcome = Outcome::Answered { status: 429, retry_after: Some(Duration::from_millis(1_500)) };
+        attempt.outcome =
+            Outcome::Answered { status: 429, retry_after: Some(Duration::from_millis(1_500)), asked: None };
         attempt.response = Some(Response {
             status: 429,
             headers: vec![("retry-after".into(), "2".into()), ("x-b".into(), "é".into()), ("x-b".into(), "2".into())],

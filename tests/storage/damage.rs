@@ -384,7 +384,7 @@ async fn what_waits_in_an_application_is_counted_anew_where_that_is_lost_or_was_
         assert!(why.contains("has 10000 bytes waiting"), "{why}");
         assert_eq!(world.ringback.health().await.unwrap().open_bytes, 10_000);
     }
-    assert_eq!(std::fs::read_to_string(world.config.path.join("FORMAT")).unwrap(), "3\n");
+    assert_eq!(std::fs::read_to_string(world.config.path.join("FORMAT")).unwrap(), "4\n");
     world.run();
     until(async || world.ringback.health().await.unwrap().open == 0).await;
     has_all_its_room(&world).await;

@@ -243,7 +243,13 @@ async fn show_list(session: &Session, app: &str, limit: usize) -> Result<(), Pro
     }
     let mut table = Table::new(&["id", "uid", "state", "profile", "wants", "url"]);
     for Record { value: endpoint, .. } in &items {
-        let state = if endpoint.disabled { ("disabled", Style::Bad) } else { ("enabled", Style::Good) };
+        let word = match endpoint.disabled_reason.as_deref() {
+            Some("failing") => "disabled (failing)",
+            Some("gone") => "disabled (gone)",
+            Some("askedByReceiver") => "disabled (asked)",
+            Some(_) | None => "disabled",
+        };
+        let state = if endpoint.disabled { (word, Style::Bad) } else { ("enabled", Style::Good) };
         let plain = Style::plain;
         let uid = endpoint.uid.as_deref().unwrap_or("-");
         let wants = endpoint.wants();
@@ -266,7 +272,7 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("id", &endpoint.id)?;
     out.field("uid", endpoint.uid.as_deref().unwrap_or_default())?;
     out.field("url", &endpoint.url)?;
-    out.field("state", if endpoint.disabled { "disabled" } else { "enabled" })?;
+    out.field("state", &endpoint.state())?;
     out.field("profile", endpoint.profile_name())?;
     out.field("body", endpoint.body.as_deref().unwrap_or_default())?;
     out.field("wants", &endpoint.wants())?;
@@ -275,6 +281,9 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("timeout", &timeout.unwrap_or_default())?;
     out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    if endpoint.auto_disable == Some(false) {
+        out.field("auto-disable", "off")?;
+    }
     for (name, value) in &endpoint.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }

@@ -10,7 +10,7 @@ use crate::cli::exit::Problem;
 use crate::cli::times;
 
 /// The members of the API's object that have a default to go back to.
-pub(super) const RESETTABLE: [&str; 12] = [
+pub(super) const RESETTABLE: [&str; 13] = [
     "uid",
     "profile",
     "eventTypes",
@@ -20,6 +20,7 @@ pub(super) const RESETTABLE: [&str; 12] = [
     "retry",
     "maxInFlight",
     "replayOnly",
+    "autoDisable",
     "headers",
     "description",
     "metadata",
@@ -57,6 +58,9 @@ pub(in crate::cli) struct Settings {
     /// It gets nothing but what is replayed to it
     #[arg(long)]
     replay_only: bool,
+    /// Whether it is disabled once it has done nothing but fail for long [default: true]
+    #[arg(long, value_name = "true|false")]
+    auto_disable: Option<bool>,
     /// A header of every request. Others on this machine can read an argument: use --headers-file for what is secret
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<Header>,
@@ -94,6 +98,7 @@ impl Settings {
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
             ("replayOnly", self.replay_only.then(|| true.into())),
+            ("autoDisable", self.auto_disable.map(Value::from)),
             ("headers", object(header_map(headers).into_iter().collect())),
             ("description", self.description.as_deref().map(Value::from)),
             ("metadata", object(self.metadata.clone())),

@@ -9,8 +9,8 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
-    Timestamp,
+    DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
+    Secret, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -120,6 +120,10 @@ struct EndpointIn {
     #[schema(value_type = Option<bool>)]
     #[serde(default)]
     replay_only: Patch<bool>,
+    /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    auto_disable: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -137,6 +141,13 @@ pub(crate) struct EndpointOut {
     url: String,
     description: String,
     disabled: bool,
+    /// Since when it is disabled.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_since: Option<Timestamp>,
+    /// Why it is disabled: `requested`, `failing` (nothing but failures for too long), `gone` (its receiver answered 410) or
+    /// `askedByReceiver` (its receiver answered with `webhook-delivery: disable`).
+    #[schema(value_type = Option<String>)]
+    disabled_reason: Option<DisableReason>,
     event_types: Option<Vec<String>>,
     filter_types: Option<Vec<String>>,
     channels: Option<Vec<String>>,
@@ -156,6 +167,8 @@ pub(crate) struct EndpointOut {
     max_in_flight: Option<u32>,
     /// Whether it gets nothing but what is replayed to it.
     replay_only: bool,
+    /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
+    auto_disable: Option<bool>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -219,6 +232,7 @@ impl EndpointIn {
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
             replay_only: self.replay_only.over(old.replay_only),
+            auto_disable: self.auto_disable.optional().over(old.auto_disable),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -260,9 +274,28 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, replay_only, headers, .. } = old;
-        let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
-        let kept = EndpointSettings { max_in_flight, replay_only, headers, ..own };
+        let EndpointSettings {
+            profile,
+            body,
+            timeout_ms,
+            retry,
+            max_in_flight,
+            replay_only,
+            auto_disable,
+            headers,
+            ..
+        } = old;
+        let kept = EndpointSettings {
+            profile,
+            body,
+            timeout_ms,
+            retry,
+            max_in_flight,
+            replay_only,
+            auto_disable,
+            headers,
+            ..EndpointSettings::at("")
+        };
         self.over(api, kept)
     }
 }
@@ -284,12 +317,19 @@ impl Api {
 
     pub(super) fn show_endpoint(&self, endpoint: Endpoint) -> EndpointOut {
         let Endpoint { id, settings, status, created_at, updated_at, .. } = endpoint;
+        let (disabled_since, disabled_reason) = match status {
+            EndpointStatus::Enabled => (None, None),
+            EndpointStatus::Disabled { since, reason } => (Some(since), Some(reason)),
+            EndpointStatus::Deleted { since } => (Some(since), None),
+        };
         EndpointOut {
             id,
             uid: settings.uid,
             url: settings.url,
             description: settings.description,
-            disabled: !matches!(status, EndpointStatus::Enabled),
+            disabled: disabled_since.is_some(),
+            disabled_since,
+            disabled_reason,
             filter_types: some_of(settings.event_types.clone()),
             event_types: some_of(settings.event_types),
             channels: some_of(settings.channels),
@@ -303,6 +343,7 @@ impl Api {
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
             replay_only: settings.replay_only,
+            auto_disable: settings.auto_disable,
             created_at,
             updated_at,
         }

@@ -104,8 +104,8 @@ impl Tables {
         self.last_sequence += 1;
         let fresh = Row {
             sequence: self.last_sequence,
-            state: State::Waiting { due: accepted_at },
-            progress: Progress::new(accepted_at),
+            state: State::Waiting { due: message.due() },
+            progress: Progress::new(message.due()),
             bytes: message.payload.len() as u64,
         };
         for endpoint in endpoints_of(&message) {

@@ -55,7 +55,7 @@ impl Writer {
             for endpoint in endpoints {
                 let entry = Entry {
                     message_id: message.id,
-                    progress: Progress::new(message.accepted_at),
+                    progress: Progress::new(message.due()),
                     bytes: row.length,
                     message: Some(Arc::clone(message)),
                     lost: None,

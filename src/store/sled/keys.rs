@@ -194,6 +194,8 @@ fn kind(kind: RecordKind) -> u8 {
         RecordKind::Token => 9,
         RecordKind::Receipt => 10,
         RecordKind::ReceiptAnswer => 11,
+        RecordKind::EndpointStanding => 20,
+        RecordKind::OperationalEvent => 21,
     }
 }
 

@@ -381,6 +381,10 @@ mod tests {
             test: false,
             routing: crate::message::Routing::To(vec![lane(1).endpoint]),
             expunged: false,
+            ordering_key: None,
+            deliver_at: None,
+            expires_at: None,
+            tags: Vec::new(),
         }
     }
 

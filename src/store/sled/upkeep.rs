@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
+use crate::message::MAX_AHEAD;
 use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -61,7 +62,9 @@ impl Writer {
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
             | RecordKind::Receipt
-            | RecordKind::ReceiptAnswer => {}
+            | RecordKind::ReceiptAnswer
+            | RecordKind::EndpointStanding
+            | RecordKind::OperationalEvent => {}
         }
     }
 
@@ -338,16 +341,8 @@ fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
 /// delivery's own row.
 fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<Entry>> {
     let entry = |message_id, progress, bytes| Some(Entry { message_id, progress, bytes, message: None, lost: None });
-    let accepted = |time| keys::message(lane.application, MessageId::from_parts(time, 0));
-    for item in tree.range(accepted(place.0)..accepted(place.0 + Duration::from_millis(1))) {
-        let (key, value) = item?;
-        let (Some(id), Ok(StoredMessage { row, .. })) = (keys::read_message(&key), MessageRow::unseal(&key, &value))
-        else {
-            continue;
-        };
-        if row.place() == place && row.to.contains(&lane.endpoint.to_bytes()) {
-            return Ok(entry(id, Progress::new(place.0), row.length));
-        }
+    if let Some((id, row)) = message_at(tree, lane, place, place.0)? {
+        return Ok(entry(id, Progress::new(place.0), row.length));
     }
     for item in tree.scan_prefix(keys::deliveries(lane)) {
         let (key, value) = item?;
@@ -356,6 +351,29 @@ fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<En
         };
         if row.state == (StateRow::Waiting { due: place.0.as_millis() }) && row.sequence == place.1 {
             return Ok(entry(id.message, row.progress.into(), row.bytes));
+        }
+    }
+    // It may have been scheduled: then it was accepted any time before.
+    let scheduled = message_at(tree, lane, place, place.0 - MAX_AHEAD)?;
+    Ok(scheduled.and_then(|(id, row)| entry(id, Progress::new(place.0), row.length)))
+}
+
+/// The message whose first place this is, among those accepted from then until it was due.
+fn message_at(
+    tree: &sled::Tree,
+    lane: Lane,
+    place: Place,
+    accepted_from: Timestamp,
+) -> io::Result<Option<(MessageId, MessageRow)>> {
+    let accepted = |time| keys::message(lane.application, MessageId::from_parts(time, 0));
+    for item in tree.range(accepted(accepted_from)..accepted(place.0 + Duration::from_millis(1))) {
+        let (key, value) = item?;
+        let (Some(id), Ok(StoredMessage { row, .. })) = (keys::read_message(&key), MessageRow::unseal(&key, &value))
+        else {
+            continue;
+        };
+        if row.place() == place && row.to.contains(&lane.endpoint.to_bytes()) {
+            return Ok(Some((id, row)));
         }
     }
     Ok(None)

@@ -41,6 +41,16 @@ pub(super) struct Send {
     /// Whether it was routed over the list of now.
     pub(super) routed_over: Option<bool>,
     pub(super) payload: usize,
+    pub(super) options: Options,
+}
+
+/// What few messages have.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub(super) ordering_key: Option<u8>,
+    /// In so many seconds.
+    pub(super) deliver_in: Option<u64>,
+    pub(super) tag: Option<u8>,
 }
 
 /// An idempotency key.
@@ -97,6 +107,8 @@ pub(super) struct Query {
     pub(super) until: Option<u64>,
     pub(super) event_types: Vec<usize>,
     pub(super) channel: Option<usize>,
+    pub(super) ordering_key: Option<u8>,
+    pub(super) tag: Option<u8>,
     pub(super) unrouted: bool,
     pub(super) status: Option<usize>,
     pub(super) oldest_first: bool,
@@ -131,10 +143,10 @@ fn send() -> impl Strategy<Value = Send> {
         (0..2_usize, vec(0..2_usize, 0..=2), option::weighted(0.3, 0..5_u8)),
         option::weighted(0.3, key),
         option::weighted(0.3, prop::bool::weighted(0.7)),
-        prop_oneof![6 => 0..300_usize, 2 => 32_000..40_000_usize],
+        (prop_oneof![6 => 0..300_usize, 2 => 32_000..40_000_usize], options()),
     )
         .prop_map(
-            |((application, endpoints), (event_type, channels, event_id), idempotency, routed_over, payload)| Send {
+            |((application, endpoints), (event_type, channels, event_id), idempotency, routed_over, rest)| Send {
                 application,
                 endpoints,
                 event_type,
@@ -142,9 +154,15 @@ fn send() -> impl Strategy<Value = Send> {
                 event_id,
                 idempotency,
                 routed_over,
-                payload,
+                payload: rest.0,
+                options: rest.1,
             },
         )
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let each = (option::weighted(0.6, 0..2_u8), option::weighted(0.2, 1..30_u64), option::weighted(0.3, 0..2_u8));
+    each.prop_map(|(ordering_key, deliver_in, tag)| Options { ordering_key, deliver_in, tag })
 }
 
 fn ending() -> impl Strategy<Value = Ending> {
@@ -176,11 +194,15 @@ fn query() -> impl Strategy<Value = Query> {
     (
         (0..2_usize, option::weighted(0.3, 0..ENDPOINTS), option::weighted(0.3, any::<Index>())),
         (option::weighted(0.3, 0..60_u64), option::weighted(0.3, 0..60_u64)),
-        (vec(0..4_usize, 0..=2), option::weighted(0.3, 0..2_usize)),
+        (
+            (vec(0..4_usize, 0..=2), option::weighted(0.3, 0..2_usize)),
+            (option::weighted(0.2, 0..2_u8), option::weighted(0.2, 0..2_u8)),
+        ),
         (prop::bool::weighted(0.2), option::weighted(0.4, 0..6_usize), any::<bool>()),
         1..5_usize,
     )
-        .prop_map(|((application, endpoint, message), (since, until), (event_types, channel), rest, limit)| {
+        .prop_map(|((application, endpoint, message), (since, until), kinds, rest, limit)| {
+            let ((event_types, channel), (ordering_key, tag)) = kinds;
             let (unrouted, status, oldest_first) = rest;
             Query {
                 application,
@@ -190,6 +212,8 @@ fn query() -> impl Strategy<Value = Query> {
                 until,
                 event_types,
                 channel,
+                ordering_key,
+                tag,
                 unrouted,
                 status,
                 oldest_first,

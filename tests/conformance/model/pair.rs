@@ -187,6 +187,9 @@ impl Pair {
         message.event_type = TYPES[send.event_type].into();
         message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
+        message.ordering_key = send.options.ordering_key.map(ordering_key);
+        message.deliver_at = send.options.deliver_in.map(|seconds| self.now + Duration::from_secs(seconds));
+        message.tags = send.options.tag.map(tag).into_iter().collect();
         let routed_over = match send.routed_over {
             Some(right) => {
                 let list = list_of(application);
@@ -276,13 +279,13 @@ impl Pair {
         match next {
             Next::Retry(seconds) => {
                 let due = at + Duration::from_secs(seconds);
-                (State::Waiting { due }, Outcome::Answered { status: 503, retry_after: None })
+                (State::Waiting { due }, Outcome::answered(503))
             }
-            Next::Delivered => (State::Delivered { at }, Outcome::Answered { status: 204, retry_after: None }),
+            Next::Delivered => (State::Delivered { at }, Outcome::answered(204)),
             Next::Dead => (State::Dead { at, reason: DeadReason::Exhausted }, Outcome::Failed(Failure::Timeout)),
             Next::Canceled => {
                 let state = State::Canceled { at, reason: CancelReason::EndpointDisabled };
-                (state, Outcome::Answered { status: 500, retry_after: None })
+                (state, Outcome::answered(500))
             }
         }
     }
@@ -365,6 +368,8 @@ impl Pair {
             event_types: event_types.clone(),
             channel: channel.clone(),
             endpoint,
+            ordering_key: query.ordering_key.map(ordering_key),
+            tag: query.tag.map(tag),
             unrouted: query.unrouted,
             order,
             after: None,
@@ -462,6 +467,14 @@ impl Pair {
         prop_assert_eq!(self.store.due_lanes(self.now, None, usize::MAX).await, expected);
         Ok(())
     }
+}
+
+fn ordering_key(number: u8) -> String {
+    format!("order-{number}")
+}
+
+fn tag(number: u8) -> String {
+    format!("user:{number}")
 }
 
 const TYPES: [&str; 2] = ["call.started", "call.ended"];
