@@ -13,4 +13,5 @@ pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
 pub(super) mod secrets;
+pub(super) mod tasks;
 pub(super) mod tokens;
