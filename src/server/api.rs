@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
     applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, messages, missing,
-    profiles, replays, secrets, switch, tokens,
+    profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -82,6 +82,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),
+        tasks::routes(),
         event_types::routes(),
         tokens::routes(),
         profiles::routes(),
