@@ -39,6 +39,7 @@ mod delivery;
 mod fanout;
 mod health;
 mod standing;
+mod throttle;
 
 // port
 pub mod clock;
