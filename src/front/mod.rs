@@ -50,6 +50,7 @@ use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
 pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};

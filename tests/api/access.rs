@@ -24,7 +24,7 @@ async fn filled(api: &Api, path: &str) -> String {
 }
 
 /// The operations, by their ids, that an application's token reaches (health is open to all); all others are the operator's.
-const OF_APPLICATIONS: [&str; 38] = [
+const OF_APPLICATIONS: [&str; 39] = [
     "v1.application.get",
     "v1.authentication.logout",
     "v1.endpoint.create",
@@ -54,6 +54,7 @@ const OF_APPLICATIONS: [&str; 38] = [
     "v1.message-attempt.resend",
     "v1.message.cancel",
     "v1.message.cancel-delivery",
+    "v1.message.cancel-matching",
     "v1.message.get",
     "v1.message.list",
     "v1.profile.get",
