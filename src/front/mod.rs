@@ -51,6 +51,7 @@ use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
 pub use enable::EnableReplay;
 pub use receipts::{Pending, Receipt};
