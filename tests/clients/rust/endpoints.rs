@@ -10,7 +10,7 @@ use svix::api::{
 };
 
 use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, refusing, verifies};
-use crate::support::{Behaviour, Receiver, until};
+use crate::support::{Receiver, until};
 
 const SECRET: &str = "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ";
 
