@@ -25,6 +25,7 @@ pub mod levers;
 pub mod levrage;
 mod message;
 mod open_enum;
+mod ordering;
 pub mod profile;
 mod retry;
 mod secret;
@@ -73,9 +74,9 @@ pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
-    before, closes, next,
+    before, closes, lets_pass, next,
 };
-pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, SigningKey};
 pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
@@ -90,7 +91,8 @@ pub use invalid::Invalid;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
-pub use profile::Profile;
+pub use ordering::BlockedHead;
+pub use profile::{Profile, ProfileChoice};
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
 pub use time::{NotATimestamp, Timestamp};

@@ -111,6 +111,8 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) replay_only: bool,
     #[serde(default)]
+    pub(super) blocked_head: Value,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -310,6 +312,7 @@ pub(super) struct State {
     pub(super) state: String,
     pub(super) at: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

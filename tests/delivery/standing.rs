@@ -357,7 +357,11 @@ async fn gone_and_the_receiver_s_own_wish_disable_at_once_where_the_profile_says
     let state = |endpoint| deliveries.iter().find(|delivery| delivery.id.lane.endpoint == endpoint).unwrap().state;
     let dead = |endpoint| match state(endpoint) {
         State::Dead { reason, .. } => Some(reason),
-        State::Waiting { .. } | State::Leased { .. } | State::Delivered { .. } | State::Canceled { .. } => None,
+        State::Waiting { .. }
+        | State::Held { .. }
+        | State::Leased { .. }
+        | State::Delivered { .. }
+        | State::Canceled { .. } => None,
     };
     assert_eq!(dead(gone), Some(ringback::DeadReason::Gone));
     assert_eq!(dead(aborted), Some(ringback::DeadReason::Aborted));

@@ -61,7 +61,11 @@ fn is_about(what: ReplayWhat, state: State) -> bool {
         (ReplayWhat::Failed, State::Canceled { reason, .. }) => reason == CancelReason::EndpointDisabled,
         (
             ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::Missing,
-            State::Waiting { .. } | State::Leased { .. } | State::Delivered { .. } | State::Canceled { .. },
+            State::Waiting { .. }
+            | State::Held { .. }
+            | State::Leased { .. }
+            | State::Delivered { .. }
+            | State::Canceled { .. },
         )
         | (ReplayWhat::Missing, State::Dead { .. }) => false,
     }
@@ -78,7 +82,7 @@ fn take(message: &Message, delivery: DeliveryId, state: Option<State>, add: bool
         return Err(Why::Expunged);
     }
     match state {
-        Some(State::Waiting { .. } | State::Leased { .. }) => Err(Why::UnderWay),
+        Some(State::Waiting { .. } | State::Held { .. } | State::Leased { .. }) => Err(Why::UnderWay),
         Some(State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. }) | None => {
             Ok(Replay { delivery, add })
         }

@@ -66,7 +66,7 @@ impl Scene {
             }
             let settlement = |lease: crate::store::Lease| {
                 let state = how(lease.delivery).unwrap_or(State::Waiting { due: now + HOUR });
-                Settlement { lease, attempt: None, state }
+                Settlement { lease, attempt: None, state, lets_pass: false }
             };
             store.settle(Arc::new(leases.into_iter().map(settlement).collect())).await.unwrap();
         }
@@ -387,7 +387,7 @@ async fn one_run(seed: u64) {
                 State::Dead { .. } => what != ReplayWhat::Missing,
                 State::Canceled { .. } => matches!(what, ReplayWhat::Failed | ReplayWhat::All),
                 State::Delivered { .. } => what == ReplayWhat::All,
-                State::Waiting { .. } | State::Leased { .. } => false,
+                State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => false,
             };
             let round = if about && !erased { 2 } else { 1 };
             assert_eq!(delivery.progress.round, round, "seed {seed}: {what:?} of {old:?}");
