@@ -89,9 +89,7 @@ impl Store for Faulty {
         list(kind: RecordKind, application: Option<ApplicationId>, after: Option<Vec<u8>>, limit: usize) -> Vec<Record>;
         prune(prune: Prune) -> Pruned;
         open_bytes(application: ApplicationId) -> u64;
-        compact() -> Answer<'static, Compacted>;
         health() -> Health;
-        compact() -> Answer<'static, Compacted>;
         close() -> ();
     }
 
