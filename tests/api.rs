@@ -25,3 +25,5 @@ mod replays;
 #[path = "api/resources.rs"]
 mod resources;
 mod support;
+#[path = "api/upkeep.rs"]
+mod upkeep;

@@ -19,3 +19,5 @@ mod life;
 mod outcomes;
 #[path = "delivery/schedule.rs"]
 mod schedule;
+#[path = "delivery/standing.rs"]
+mod standing;

@@ -9,6 +9,7 @@
 mod app;
 mod arguments;
 mod client;
+mod compact;
 mod doctor;
 mod endpoint;
 mod escape;
@@ -82,6 +83,7 @@ enum Command {
     Cancel(show::Cancel),
     Replay(replay::Options),
     Doctor(doctor::Options),
+    Compact(compact::Options),
     Key(key::Options),
     Listen(listen::Options),
     Sign(sign::Sign),
@@ -154,6 +156,7 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
             options.at.clone().with(async |session| replay::run(session, options).await).await?
         }
         Command::Doctor(options) => options.at.with(async |session| doctor::run(session).await).await?,
+        Command::Compact(options) => options.at.with(async |session| compact::run(session).await).await?,
         Command::Key(options) => key::run(options).await?,
         Command::Listen(options) => listen::run(options).await?,
         Command::Sign(options) => sign::sign(options).await?,

@@ -185,6 +185,7 @@ fn store_failed(error: &store::Error) -> Event {
         | store::Error::Unavailable(_)
         | store::Error::Locked { .. }
         | store::Error::NewerFormat { .. }
+        | store::Error::NotCompacted(_)
         | store::Error::Open { .. } => {
             tracing::warn!(%error, "the dispatcher waits for the store");
             Event::StoreFailed

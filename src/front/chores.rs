@@ -37,9 +37,9 @@ impl Agenda {
         self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
     }
 
-    /// When there is something to do.
-    fn next(&self, most_jobs: usize, any_failing: bool) -> Timestamp {
-        let jobs = self.active(most_jobs).map(|(_, at)| at);
+    /// When there is something to do again.
+    fn next(&self, most: usize, any_failing: bool) -> Timestamp {
+        let jobs = self.active(most).map(|(_, at)| at);
         let counts = any_failing.then_some(self.counts_at);
         jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }

@@ -9,9 +9,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed, Settled,
-    Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed,
+    Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -91,6 +91,10 @@ impl Store for Faulty {
         open_bytes(application: ApplicationId) -> u64;
         health() -> Health;
         close() -> ();
+    }
+
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        self.inner.compact()
     }
 
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {

@@ -4,6 +4,7 @@ mod applications;
 mod cancel;
 mod chores;
 mod claims;
+mod compact;
 mod config;
 mod endpoints;
 mod event_types;

@@ -91,6 +91,9 @@ pub enum Error {
         /// The newest format known here.
         known: u32,
     },
+    /// It was not compacted, and is as it was: there is no room for the copy, or something went wrong meanwhile.
+    #[error("the store was not compacted, and is as it was: {0}")]
+    NotCompacted(String),
     /// The folder cannot be opened.
     #[error("cannot open {folder}: {problem}")]
     Open {
@@ -398,12 +401,42 @@ pub struct Health {
     pub leased: u64,
     /// Bytes on disk; 0 where there is no disk.
     pub disk_bytes: u64,
+    /// Bytes of the messages and attempts that are kept; 0 where there is no disk. What is on disk beyond a few times
+    /// this is free space, which [`Store::compact`] gives back.
+    pub kept_bytes: u64,
+    /// How the last compaction since it was opened stands.
+    pub compaction: Option<Compaction>,
     /// Damaged records that were set aside since it was opened.
     pub damaged: u64,
     /// Why it cannot write, if it cannot.
     pub failed: Option<String>,
     /// What an operator should look at; empty if all is well.
     pub warnings: Vec<String>,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Bytes on disk before it.
+    pub before_bytes: u64,
+    /// Bytes on disk after it.
+    pub after_bytes: u64,
+}
+
+/// How a compaction stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compaction {
+    /// It is under way.
+    Running {
+        /// The bytes of messages and attempts that have been copied.
+        copied_bytes: u64,
+        /// How many there were when it began. What is stored meanwhile is copied, too.
+        of_bytes: u64,
+    },
+    /// It has ended.
+    Done(Compacted),
+    /// It was given up for this reason; the store is as it was.
+    Failed(String),
 }
 
 /// A durable queue, log and record keeper. See the [module](self) for the contract.
@@ -494,6 +527,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// Copies all that is kept to new files and lets go of the old ones, which gives their free space back. Answers once
+    /// it has begun; the answer in that, at its end. It goes on although nobody waits, and joins one that is under way.
+    /// Everything else goes on meanwhile; leases hold. If it is cut off, all is as it was, or as it was to become.
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>>;
 
     /// The payload bytes of an application's deliveries that have not ended, each delivery counting its message's as it
     /// was sent: what [`Enqueued::NoRoom`] is decided by.

@@ -22,7 +22,7 @@ pub fn config(folder: &Path) -> Config {
 }
 
 /// Sends from `start` on. Each number is printed with its message's id once, and only if, `send` has returned `Ok`.
-pub async fn send(folder: &Path, receiver: &str, start: u64) {
+pub async fn send(folder: &Path, receiver: &str, start: u64, compacting: bool) {
     let ringback = Ringback::open(config(folder)).await.unwrap();
     let application = application(&ringback, receiver).await;
     let running = support::run(&ringback);
@@ -39,6 +39,10 @@ pub async fn send(folder: &Path, receiver: &str, start: u64) {
                 say(&format!("sent {number} {}", sent.id));
             }
         });
+    }
+    while compacting {
+        ringback.compact().await.unwrap();
+        say("compacted");
     }
     running.await.unwrap();
 }

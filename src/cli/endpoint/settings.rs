@@ -19,8 +19,8 @@ pub(super) const RESETTABLE: [&str; 13] = [
     "timeoutMs",
     "retry",
     "maxInFlight",
-    "replayOnly",
     "autoDisable",
+    "replayOnly",
     "headers",
     "description",
     "metadata",
@@ -55,12 +55,12 @@ pub(in crate::cli) struct Settings {
     /// How many requests may be on their way to it at once
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
-    /// It gets nothing but what is replayed to it
-    #[arg(long)]
-    replay_only: bool,
     /// Whether it is disabled once it has done nothing but fail for long [default: true]
     #[arg(long, value_name = "true|false")]
     auto_disable: Option<bool>,
+    /// It gets nothing but what is replayed to it
+    #[arg(long)]
+    replay_only: bool,
     /// A header of every request. Others on this machine can read an argument: use --headers-file for what is secret
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<Header>,
@@ -97,8 +97,8 @@ impl Settings {
             ("timeoutMs", timeout.map(Value::from)),
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
-            ("replayOnly", self.replay_only.then(|| true.into())),
             ("autoDisable", self.auto_disable.map(Value::from)),
+            ("replayOnly", self.replay_only.then(|| true.into())),
             ("headers", object(header_map(headers).into_iter().collect())),
             ("description", self.description.as_deref().map(Value::from)),
             ("metadata", object(self.metadata.clone())),

@@ -116,14 +116,14 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
-    /// Whether it gets nothing but what is replayed to it.
-    #[schema(value_type = Option<bool>)]
-    #[serde(default)]
-    replay_only: Patch<bool>,
     /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
     #[schema(value_type = Option<bool>)]
     #[serde(default)]
     auto_disable: Patch<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    replay_only: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -165,10 +165,10 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
-    /// Whether it gets nothing but what is replayed to it.
-    replay_only: bool,
     /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
     auto_disable: Option<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    replay_only: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -231,8 +231,8 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
-            replay_only: self.replay_only.over(old.replay_only),
             auto_disable: self.auto_disable.optional().over(old.auto_disable),
+            replay_only: self.replay_only.over(old.replay_only),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -280,22 +280,13 @@ impl EndpointIn {
             timeout_ms,
             retry,
             max_in_flight,
-            replay_only,
             auto_disable,
+            replay_only,
             headers,
             ..
         } = old;
-        let kept = EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            replay_only,
-            auto_disable,
-            headers,
-            ..EndpointSettings::at("")
-        };
+        let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
+        let kept = EndpointSettings { max_in_flight, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)
     }
 }
@@ -342,8 +333,8 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
-            replay_only: settings.replay_only,
             auto_disable: settings.auto_disable,
+            replay_only: settings.replay_only,
             created_at,
             updated_at,
         }

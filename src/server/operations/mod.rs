@@ -2,6 +2,7 @@
 
 pub(super) mod applications;
 pub(super) mod attempts;
+pub(super) mod compact;
 pub(super) mod deliveries;
 pub(super) mod doctor;
 pub(super) mod endpoints;

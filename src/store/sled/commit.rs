@@ -70,6 +70,11 @@ impl Commit {
         self.rows == 0
     }
 
+    /// All that it writes, for a copy; without its own row, which [`write`](Commit::write) adds.
+    pub(super) fn copied(&self) -> (Batch, usize) {
+        (self.batch.clone(), self.bytes)
+    }
+
     /// Writes everything, makes it durable, and gives the counters that are now true.
     pub(super) fn write(mut self, db: &sled::Db, file: &File, folder: &Folder) -> io::Result<Counters> {
         self.counters.commit += 1;

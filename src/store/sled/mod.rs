@@ -15,7 +15,9 @@
 
 mod admission;
 mod commit;
+mod compact;
 mod counts;
+mod current;
 mod database;
 mod expunge;
 mod folder;
@@ -43,9 +45,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind,
-    Replay, Replayed, Settled, Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
+    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -195,14 +197,17 @@ impl SledStore {
         query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(async move {
-            let tree = self.shared.tree()?;
+            self.shared.tree()?;
             let queries = self.queries.lock().expect("no code panics while it holds it").clone().map(which);
             let (reply, answer) = oneshot::channel();
             let shared = Arc::clone(&self.shared);
             let run = move || {
-                let found = query(Look { tree: &tree, shared: &shared });
-                drop(tree);
-                let _ = reply.send(found.map_err(|error| Error::Unavailable(error.to_string())));
+                // Only now: a compaction may have put another one in its place while this query waited.
+                let found = shared.tree().and_then(|tree| {
+                    let found = query(Look { tree: &tree, shared: &shared });
+                    found.map_err(|error| Error::Unavailable(error.to_string()))
+                });
+                let _ = reply.send(found);
             };
             queries.ok_or(Error::Closed)?.send(Box::new(run)).await.map_err(|_| Error::Closed)?;
             let found = answer.await.map_err(|_| Error::Closed)?;
@@ -379,6 +384,15 @@ impl Store for SledStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.ask(move |reply| Request::Prune(prune, reply))
+    }
+
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        Box::pin(async move {
+            let (done, end) = oneshot::channel();
+            self.ask(move |begun| Request::Compact(begun, done)).await?;
+            let end: Answer<'static, Compacted> = Box::pin(async move { end.await.map_err(|_| Error::Closed)? });
+            Ok(end)
+        })
     }
 
     fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64> {
