@@ -93,6 +93,10 @@ impl Store for Faulty {
         close() -> ();
     }
 
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        self.inner.compact()
+    }
+
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
         self.inner.settle(batch)
     }
