@@ -25,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "message",
             "open_enum",
             "profile",
+            "retention",
             "retry",
             "secret",
             "signature",

@@ -25,6 +25,7 @@ mod offline;
 mod out;
 mod records;
 mod replay;
+mod retention;
 mod secrets;
 mod send;
 mod serve;

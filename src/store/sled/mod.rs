@@ -27,6 +27,7 @@ mod intake;
 mod keys;
 mod lanes;
 mod open_bytes;
+mod prune;
 mod queries;
 mod replay;
 mod rows;

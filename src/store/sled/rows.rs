@@ -281,6 +281,10 @@ impl MessageRow {
         self.nowhere = None;
     }
 
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     pub(super) fn place(&self) -> (Timestamp, u64) {
         (Timestamp::from_millis(self.options.deliver_at.unwrap_or(self.accepted_at)), self.sequence)
     }
