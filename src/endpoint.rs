@@ -16,6 +16,7 @@ use crate::header::{CustomHeader, is_reserved, validate_headers};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
+use crate::ordering::BlockedHead;
 use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
 use crate::retry::RetrySettings;
 use crate::secret::Secret;
@@ -149,6 +150,9 @@ pub struct EndpointSettings {
     /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_disable: Option<bool>,
@@ -158,6 +162,9 @@ pub struct EndpointSettings {
     /// The channels it listens to. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// Whether it gets nothing but what is replayed to it: no message is routed to it, whatever its filters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay_only: bool,
     /// Headers that every request to it carries. No output shows the values of those that are sensitive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<CustomHeader>,
@@ -287,6 +294,12 @@ impl NewEndpoint {
         self
     }
 
+    /// Nothing is routed to it: it gets what is replayed to it.
+    pub fn replay_only(mut self) -> Self {
+        self.settings.replay_only = true;
+        self
+    }
+
     /// The platform's own name for it.
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.settings.uid = Some(uid.into());
@@ -332,6 +345,12 @@ impl NewEndpoint {
         self
     }
 
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    pub fn blocked_head(mut self, rule: BlockedHead) -> Self {
+        self.settings.blocked_head = Some(rule);
+        self
+    }
+
     /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
     pub fn auto_disable(mut self, auto_disable: bool) -> Self {
         self.settings.auto_disable = Some(auto_disable);
@@ -358,9 +377,11 @@ impl EndpointSettings {
             retry: None,
             max_in_flight: None,
             throttle_rate: None,
+            blocked_head: None,
             auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
+            replay_only: false,
             headers: Vec::new(),
             metadata: BTreeMap::new(),
         }
@@ -418,6 +439,7 @@ impl EndpointSettings {
             return Err(Invalid::new("maxInFlight", "must be between 1 and 1,024"));
         }
         validate_throttle_rate(self.throttle_rate)?;
+        self.blocked_head.unwrap_or_default().validate()?;
         if profile.event_types_required && self.event_types.is_empty() {
             return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
         }
@@ -550,6 +572,10 @@ mod tests {
             (EndpointSettings { uid: Some("ep_1".into()), ..base() }, "uid"),
             (EndpointSettings { timeout_ms: Some(300_001), ..base() }, "timeoutMs"),
             (EndpointSettings { max_in_flight: Some(0), ..base() }, "maxInFlight"),
+            (
+                EndpointSettings { blocked_head: Some(BlockedHead::Skip { after_attempts: 0 }), ..base() },
+                "blockedHead.afterAttempts",
+            ),
             (EndpointSettings { throttle_rate: Some(0), ..base() }, "throttleRate"),
             (EndpointSettings { throttle_rate: Some(65_536), ..base() }, "throttleRate"),
             (

@@ -25,6 +25,7 @@ pub mod levers;
 pub mod levrage;
 mod message;
 mod open_enum;
+mod ordering;
 pub mod profile;
 mod retention;
 mod retry;
@@ -74,7 +75,7 @@ pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
-    before, closes, next,
+    before, closes, lets_pass, next,
 };
 pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
 pub use error::Error;
@@ -82,8 +83,8 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, Pending, Receipt, ReplayFilter, ReplayJob, Ringback,
-    Sent, Token,
+    Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob,
+    ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
@@ -91,6 +92,7 @@ pub use invalid::Invalid;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
+pub use ordering::BlockedHead;
 pub use profile::Profile;
 pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};

@@ -382,6 +382,6 @@ fn noticed(progress: Progress, state: State) -> Option<NoticeKind> {
         State::Waiting { .. } => (progress.tries == FAILING_AT).then_some(NoticeKind::Failing),
         State::Delivered { .. } if progress.tries > FAILING_AT => Some(NoticeKind::Recovered),
         State::Delivered { .. } => (progress.round > 1).then_some(NoticeKind::Replayed),
-        State::Leased { .. } | State::Canceled { .. } => None,
+        State::Held { .. } | State::Leased { .. } | State::Canceled { .. } => None,
     }
 }

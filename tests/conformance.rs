@@ -25,6 +25,8 @@ mod expunge;
 mod life;
 #[path = "conformance/model.rs"]
 mod model;
+#[path = "conformance/order.rs"]
+mod order;
 #[path = "conformance/query.rs"]
 mod query;
 #[path = "conformance/record.rs"]
@@ -112,6 +114,20 @@ macro_rules! conformance {
                 a_lease_settles_once
                 a_batch_is_answered_in_its_order
                 a_large_batch_settles_completely
+            }
+            order {
+                of_one_key_one_goes_first_and_others_flow
+                those_behind_wait_for_each_retry_and_follow_each_way_to_end
+                a_held_delivery_is_canceled_without_a_trace_in_the_order
+                a_lane_is_canceled_with_what_is_held_first_up_to_the_limit
+                a_settlement_can_let_others_pass
+                what_is_replayed_takes_its_place_in_the_order
+                a_batch_of_replays_keeps_the_order_of_a_key
+                what_is_held_and_due_later_waits_until_then
+                the_order_outlives_restarts_and_lost_leases
+                requests_of_one_write_see_each_other_s_order
+                a_long_order_is_gone_through_completely
+                retention_keeps_what_is_held
             }
             replay {
                 a_replay_opens_a_round_of_what_has_ended

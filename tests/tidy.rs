@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "levrage",
             "message",
             "open_enum",
+            "ordering",
             "profile",
             "retention",
             "retry",

@@ -111,6 +111,10 @@ pub(super) struct Endpoint {
     pub(super) max_in_flight: Option<u32>,
     pub(super) auto_disable: Option<bool>,
     #[serde(default)]
+    pub(super) replay_only: bool,
+    #[serde(default)]
+    pub(super) blocked_head: Value,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -140,6 +144,9 @@ impl Endpoint {
 
     /// Which events it wants.
     pub(super) fn wants(&self) -> String {
+        if self.replay_only {
+            return "replays only".to_owned();
+        }
         let types = self.event_types.as_deref().unwrap_or_default();
         let channels = self.channels.as_deref().unwrap_or_default();
         let types = if types.is_empty() { "all".to_owned() } else { types.join(" ") };
@@ -309,6 +316,7 @@ pub(super) struct State {
     pub(super) state: String,
     pub(super) at: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -112,6 +112,10 @@ fn standing(destination: &Destination) -> (Style, String) {
             let next = destination.next_attempt.as_deref().unwrap_or("soon");
             (Style::Waiting, format!("waiting, next attempt {next}, {}", attempts(destination)))
         }
+        "held" => {
+            let behind = state.behind.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
+            (Style::Waiting, format!("held behind message{behind} of its ordering key, {}", attempts(destination)))
+        }
         "leased" => (Style::Waiting, format!("on its way, {}", attempts(destination))),
         "dead" => (Style::Bad, format!("a dead letter{at}{why}, {}", attempts(destination))),
         "canceled" => (Style::Bad, format!("canceled{at}{why}, {}", attempts(destination))),

@@ -23,7 +23,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Agenda {
     prune_at: Timestamp,
-    /// Running jobs, and when each gets on.
+    /// Running jobs, the oldest first, and when each gets on.
     jobs: BTreeMap<JobId, Timestamp>,
     /// When the counts of failing endpoints are written next.
     counts_at: Timestamp,
@@ -32,9 +32,14 @@ struct Agenda {
 }
 
 impl Agenda {
-    /// When there is something to do.
-    fn next(&self, any_failing: bool) -> Timestamp {
-        let jobs = self.jobs.values().copied();
+    /// The jobs that get on, of which there are so many at most.
+    fn active(&self, most: usize) -> impl Iterator<Item = (JobId, Timestamp)> {
+        self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
+    }
+
+    /// When there is something to do again.
+    fn next(&self, most: usize, any_failing: bool) -> Timestamp {
+        let jobs = self.active(most).map(|(_, at)| at);
         let counts = any_failing.then_some(self.counts_at);
         jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
@@ -60,7 +65,9 @@ impl Ringback {
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => agenda.next(self.inner.observed.any_failing()),
+                    Ok(()) => {
+                        agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing())
+                    }
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -121,13 +128,15 @@ impl Ringback {
         Ok(())
     }
 
+    /// One turn for each job whose time has come: none waits for more than the others' turns.
     async fn advance_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
         let now = self.now();
-        let due: Vec<JobId> = agenda.jobs.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        let active = agenda.active(self.inner.config.max_running_replays);
+        let due: Vec<JobId> = active.filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
         for id in due {
             match self.advance_replay(id).await {
-                Ok(Some(job)) => drop(agenda.jobs.insert(id, self.now() + pause(&job))),
-                // Finished, stopped, or its record is lost.
+                Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
+                // Finished, paused, stopped, or its record is lost.
                 Ok(None) | Err(Error::NotFound(_)) => drop(agenda.jobs.remove(&id)),
                 Err(error) => return Err(error),
             }
@@ -156,8 +165,8 @@ impl Ringback {
     async fn prune_jobs(&self) -> Result<(), Error> {
         let before = self.now() - self.inner.config.keep_delivered;
         for record in self.all_records(RecordKind::ReplayJob, None).await? {
-            let Ok(job) = serde_json::from_slice::<ReplayJob>(&record.value) else { continue };
-            if job.status != JobStatus::Running && job.updated_at < before {
+            let Some(job) = ReplayJob::read(&record.value) else { continue };
+            if job.status.has_ended() && job.updated_at < before {
                 let Record { key, version, .. } = record;
                 self.inner.store.put(vec![Put { key, expected: version, active: true, value: None }]).await?;
             }
@@ -179,22 +188,14 @@ impl Ringback {
     }
 }
 
-/// How many letters a job replays at once: a tenth of a second's worth, at most what one write holds well.
-pub(super) fn bite(rate: u32) -> usize {
-    (rate as usize / 10).clamp(1, 60)
-}
-
-/// How long a job waits after that many, to keep its rate.
-fn pause(job: &ReplayJob) -> Duration {
-    Duration::from_secs_f64(bite(job.rate) as f64 / f64::from(job.rate))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::application::NewApplication;
-    use crate::front::ReplayFilter;
+    use crate::endpoint::NewEndpoint;
     use crate::front::fixture::Fixture;
+    use crate::front::{NewReplay, ReplayFilter, ReplayWhat};
+    use crate::message::NewMessage;
 
     #[tokio::test]
     async fn replay_jobs_go_a_while_after_they_ended_and_running_ones_stay() {
@@ -202,7 +203,7 @@ mod tests {
         let fixture = Fixture::new();
         let ringback = fixture.open().await;
         let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
-        let start = async || ringback.start_replay(app, ReplayFilter::default(), 1).await.unwrap().id;
+        let start = async || ringback.start_replay(app, ReplayFilter::default()).await.unwrap().id;
         let (finished, stopped, running) = (start().await, start().await, start().await);
         assert_eq!(ringback.advance_replay(finished).await, Ok(None), "there is nothing to replay");
         fixture.clock.pass(DAY);
@@ -218,5 +219,48 @@ mod tests {
         fixture.clock.pass(DAY);
         assert_eq!(left().await, [running]);
         assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_jobs_share_the_turns_and_the_others_wait_for_them() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let endpoint = NewEndpoint::at("https://a.example/");
+        let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+        for _ in 0..3 {
+            let sent = ringback.send(app, NewMessage::bytes("a.b", "{}")).await.unwrap().id;
+            ringback.cancel(app, sent, None).await.unwrap();
+        }
+        let most = ringback.config().max_running_replays;
+        let all = || ReplayFilter { what: ReplayWhat::All, endpoint: Some(endpoint), ..ReplayFilter::default() };
+        let mut ids = Vec::new();
+        for _ in 0..most + 2 {
+            ids.push(ringback.start_replay(app, NewReplay::from(all()).rate(1)).await.unwrap().id);
+        }
+        let mut agenda = Agenda { prune_at: Timestamp::MAX, ..Agenda::default() };
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        let dealt_with = async || {
+            let jobs = ringback.replay_jobs().await.unwrap();
+            jobs.iter().map(|job| job.replayed + job.skipped).collect::<Vec<_>>()
+        };
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let first = dealt_with().await;
+        assert!(first[..most].iter().all(|count| *count > 0), "each has had its turn: {first:?}");
+        assert_eq!(first[most..], [0, 0], "they wait");
+        ringback.pause_replay(ids[0]).await.unwrap();
+        fixture.clock.pass(Duration::from_secs(1));
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let then = dealt_with().await;
+        assert_eq!(then[0], first[0], "it rests");
+        assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
+        while !agenda.jobs.is_empty() {
+            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
+            ringback.advance_jobs(&mut agenda).await.unwrap();
+        }
+        ringback.resume_replay(ids[0]).await.unwrap();
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        assert_eq!(agenda.jobs.keys().copied().collect::<Vec<_>>(), [ids[0]]);
     }
 }

@@ -59,6 +59,8 @@ pub struct Config {
     pub max_endpoints: usize,
     /// The most messages of one [`send_batch`](crate::Ringback::send_batch). Default: 1,000.
     pub max_batch: usize,
+    /// The most replay jobs that get on at a time; further ones wait for the oldest. Default: 8.
+    pub max_running_replays: usize,
     /// The most requests on their way at once, in all. Default: 1,024.
     pub max_in_flight: usize,
     /// The most requests on their way to one endpoint, where it does not say otherwise: at most 1,024. Default: 64.
@@ -114,6 +116,7 @@ impl Default for Config {
             max_payload: 1 << 20,
             max_endpoints: 1_000,
             max_batch: 1_000,
+            max_running_replays: 8,
             max_in_flight: 1_024,
             max_in_flight_per_endpoint: 64,
             max_in_flight_per_origin: 256,
@@ -161,6 +164,7 @@ impl Config {
             ("maxPayload", self.max_payload),
             ("maxEndpoints", self.max_endpoints),
             ("maxBatch", self.max_batch),
+            ("maxRunningReplays", self.max_running_replays),
             ("maxInFlight", self.max_in_flight),
             ("maxInFlightPerEndpoint", self.max_in_flight_per_endpoint as usize),
             ("maxInFlightPerOrigin", self.max_in_flight_per_origin as usize),

@@ -37,6 +37,21 @@ impl Ringback {
         let (url, profile) = settings.validate()?;
         self.inner.gate.policy().check_url(&url)?;
         let keys = endpoint::first_keys(&profile, secret, secret_bytes())?;
+        self.store_new(application, settings, keys, disabled.unwrap_or_default()).await
+    }
+
+    /// Makes an endpoint beside another one, with its keys. The settings have been checked.
+    pub(super) async fn create_copy(&self, of: &Endpoint, settings: EndpointSettings) -> Result<Endpoint, Error> {
+        self.store_new(of.application, settings, of.keys.clone(), false).await
+    }
+
+    async fn store_new(
+        &self,
+        application: ApplicationId,
+        settings: EndpointSettings,
+        keys: Vec<SigningKey>,
+        disabled: bool,
+    ) -> Result<Endpoint, Error> {
         let now = self.now();
         let (time, random) = self.inner.ids.next(now);
         let endpoint = Endpoint {
@@ -44,7 +59,7 @@ impl Ringback {
             application,
             settings,
             keys,
-            status: EndpointStatus::Enabled.disabled(disabled.unwrap_or_default(), now),
+            status: EndpointStatus::Enabled.disabled(disabled, now),
             created_at: now,
             updated_at: now,
         };

@@ -9,6 +9,8 @@ mod config;
 mod endpoints;
 mod event_types;
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -51,7 +53,7 @@ use tokens::Tokens;
 
 pub use config::{Config, KeySource};
 pub use receipts::{Pending, Receipt};
-pub use replay::{JobStatus, ReplayFilter, ReplayJob};
+pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;
 pub use send::Sent;
 pub use standings::Failing;
@@ -91,7 +93,7 @@ struct Inner {
     event_types: EventTypes,
     tokens: Tokens,
     receipts: Receipts,
-    /// Rings when a replay job was started.
+    /// Rings when a replay job may get on: it was started or resumed, or another one has made a place.
     jobs: Notify,
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::application::NewApplication;
 use crate::delivery::StateKind;
-use crate::endpoint::{Endpoint, EndpointStatus};
+use crate::endpoint::{DisableReason, Endpoint, EndpointStatus};
 use crate::error::Error;
 use crate::id::{ApplicationId, MessageId};
 use crate::message::NewMessage;
@@ -135,7 +135,12 @@ impl Ringback {
             (Some(old), EndpointStatus::Disabled { since, reason }) => {
                 let lane = crate::delivery::Lane { application: new.application, endpoint: new.id };
                 let fail_since = self.inner.observed.standing(lane).map_or(*since, |standing| standing.since);
-                let more = json!({"failSince": fail_since, "disabledSince": since, "reason": reason});
+                let trigger = match reason {
+                    DisableReason::Requested => "manual",
+                    DisableReason::Failing | DisableReason::Gone | DisableReason::AskedByReceiver => "automatic",
+                };
+                let more =
+                    json!({"failSince": fail_since, "disabledSince": since, "reason": reason, "trigger": trigger});
                 vec![
                     changed.then(|| self.endpoint_put(new, "endpoint.updated", json!({}))).flatten(),
                     is_enabled(old).then(|| self.endpoint_put(new, "endpoint.disabled", more)).flatten(),

@@ -67,6 +67,7 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.keys = keys(in_force)?;
     config.max_payload = size(number(Key::MaxPayload)?);
     config.max_endpoints = size(number(Key::MaxEndpoints)?);
+    config.max_running_replays = size(number(Key::MaxRunningReplays)?);
     config.max_in_flight = size(number(Key::MaxInFlight)?);
     config.max_in_flight_per_endpoint = per(Key::MaxInFlightPerEndpoint)?;
     config.max_in_flight_per_origin = per(Key::MaxInFlightPerOrigin)?;

@@ -21,6 +21,7 @@ pub(crate) enum Key {
     ShutdownGraceSeconds,
     MaxPayload,
     MaxEndpoints,
+    MaxRunningReplays,
     MaxInFlight,
     MaxInFlightPerEndpoint,
     MaxInFlightPerOrigin,
@@ -75,7 +76,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 34] = [
+    pub(crate) const ALL: [Key; 35] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -94,6 +95,7 @@ impl Key {
         Key::ShutdownGraceSeconds,
         Key::MaxPayload,
         Key::MaxEndpoints,
+        Key::MaxRunningReplays,
         Key::MaxInFlight,
         Key::MaxInFlightPerEndpoint,
         Key::MaxInFlightPerOrigin,
@@ -193,6 +195,9 @@ impl Key {
             Key::MaxPayload => entry("max_payload", Number, "BYTES", Some("1048576"), "The largest payload"),
             Key::MaxEndpoints => {
                 entry("max_endpoints", Number, "COUNT", Some("1000"), "The most endpoints of an application")
+            }
+            Key::MaxRunningReplays => {
+                entry("max_running_replays", Number, "COUNT", Some("8"), "The most replay jobs that get on at a time")
             }
             Key::MaxInFlight => entry("max_in_flight", Number, "COUNT", Some("1024"), "The most deliveries at once"),
             Key::MaxInFlightPerEndpoint => entry(

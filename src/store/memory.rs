@@ -4,6 +4,7 @@
 //! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
 //! across an await, since each method does its work before it returns its answer.
 
+mod orders;
 mod prune;
 mod queries;
 mod tables;

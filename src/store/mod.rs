@@ -15,6 +15,10 @@
 //!   settles, and the delivery counts and shows as leased.
 //! - A lane gives its deliveries in the order of their due times and, where those are equal, of their messages'
 //!   storing. A lease that ran out is where its delivery was before it was claimed.
+//! - Of the deliveries of a lane whose messages have the same ordering key one goes first, and the others are held: no
+//!   claim gives them. Once that one has ended, or is settled so that it lets others pass, the first of those held
+//!   follows in the same write, in the order of their messages' storing: its round counts from then, and it is due as it
+//!   was. One that is replayed or added takes its place in that order, and is held if another one goes first.
 //! - No claim on a lane whose endpoint's record is inactive. A lane without such a record is open.
 //! - After a reopen every delivery that had not ended is waiting, with the progress and the due time last
 //!   settled, and no lease of before settles anything.
@@ -32,6 +36,7 @@ pub mod sled;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -206,8 +211,23 @@ pub struct Settlement {
     pub lease: Lease,
     /// What was tried; `None` gives the delivery back untried.
     pub attempt: Option<Attempt>,
-    /// How the delivery stands now: anything but leased. Its progress counts one more try if there is an attempt.
+    /// How the delivery stands now: anything but leased or held. Its progress counts one more try if there is an attempt.
     pub state: State,
+    /// Whether those held behind it go on although it waits. Without an ordering key it means nothing.
+    pub lets_pass: bool,
+}
+
+impl Settlement {
+    /// When it says that the delivery ended, or let others pass.
+    pub(crate) fn time(&self) -> Timestamp {
+        match self.state {
+            State::Delivered { at } | State::Dead { at, .. } | State::Canceled { at, .. } => at,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => {
+                let ended = |attempt: &Attempt| attempt.started_at + Duration::from_micros(attempt.timing.total_us);
+                self.attempt.as_ref().map_or(Timestamp::ZERO, ended)
+            }
+        }
+    }
 }
 
 /// What became of a settlement.
@@ -290,14 +310,14 @@ pub enum Expunge {
 /// What to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancel {
-    /// At most `limit` waiting deliveries of a lane, in its order.
+    /// At most `limit` deliveries of a lane: those that are held, and then the waiting ones in its order.
     Lane {
         /// The lane.
         lane: Lane,
         /// How many at most.
         limit: usize,
     },
-    /// This delivery, if it waits.
+    /// This delivery, if it waits or is held.
     Delivery(DeliveryId),
 }
 
@@ -396,7 +416,7 @@ pub trait Store: Send + Sync + 'static {
     /// at all: each of the batch answers why it cannot be replayed, or [`Replayed::Untouched`].
     fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
-    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
+    /// Cancels waiting and held deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
 
     /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of

@@ -98,6 +98,13 @@ async fn every_wrong_member_is_named() {
         (json!({"url": url, "timeoutMs": 0}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "timeoutMs": "5s"}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "maxInFlight": 0}), vec!["body", "maxInFlight"]),
+        (json!({"url": url, "blockedHead": {"rule": "skip"}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "wait", "afterSeconds": 1}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "drop"}}), vec!["body", "blockedHead", "rule"]),
+        (
+            json!({"url": url, "blockedHead": {"rule": "skip", "afterAttempts": 52}}),
+            vec!["body", "blockedHead", "afterAttempts"],
+        ),
         (json!({"url": url, "retry": {"delaysMs": [-1]}}), vec!["body", "retry", "delaysMs[0]"]),
         (json!({"url": url, "throttleRate": 0}), vec!["body", "throttleRate"]),
         (json!({"url": url, "throttleRate": 5, "rateLimit": 6}), vec!["body", "throttleRate"]),

@@ -68,6 +68,8 @@ async fn an_endpoint_is_made_changed_and_reset() {
         "5s",
         "--max-in-flight",
         "3",
+        "--blocked-head",
+        "expire:10m",
         "--profile",
         "standard-webhooks",
         "--header",
@@ -78,6 +80,7 @@ async fn an_endpoint_is_made_changed_and_reset() {
     let made = served.endpoint("main", url, &more).await;
     assert_eq!(made["eventTypes"], serde_json::json!(["call.completed", "invoice.*"]));
     assert_eq!((&made["timeoutMs"], &made["maxInFlight"]), (&5_000.into(), &3.into()));
+    assert_eq!(made["blockedHead"], serde_json::json!({"rule": "expire", "afterSeconds": 600}));
     assert_eq!(made["profile"], "standard-webhooks");
 
     let headers = served.one(&["endpoint", "headers", "acme", "main", "--set", "X-New: 1", "--remove", "X-Team"]).await;

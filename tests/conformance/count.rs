@@ -104,7 +104,7 @@ pub(crate) async fn more_than_a_store_looks_at_at_once_is_counted(mut world: Wor
 }
 
 fn ended(lease: Lease, state: State) -> Settlement {
-    Settlement { lease, attempt: None, state }
+    Settlement { lease, attempt: None, state, lets_pass: false }
 }
 
 /// A few deliveries that are counted again and again while all of them move at once: settled, replayed, removed.

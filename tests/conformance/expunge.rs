@@ -20,7 +20,7 @@ async fn answered(world: &mut World, lane: Lane, seconds: u64, state: ringback::
     let headers = vec![("x-trace".to_owned(), "abc".to_owned())];
     let body = "the answer's body".into();
     attempt.response = Some(Response { status: 200, headers, body, truncated: true, expunged: false });
-    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state }).await;
+    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state, lets_pass: false }).await;
     attempt
 }
 

@@ -281,6 +281,8 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("timeout", &timeout.unwrap_or_default())?;
     out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    let blocked = &endpoint.blocked_head;
+    out.field("blocked head", &if blocked.is_null() { String::new() } else { blocked.to_string() })?;
     if endpoint.auto_disable == Some(false) {
         out.field("auto-disable", "off")?;
     }

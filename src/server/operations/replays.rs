@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{ApplicationId, EndpointId, JobId, JobStatus, ReplayFilter, ReplayJob, Timestamp};
+use ringback::{ApplicationId, EndpointId, JobId, JobStatus, NewReplay, ReplayFilter, ReplayJob, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -148,7 +148,7 @@ impl From<ReplayJob> for ReplayJobOut {
 
 fn task_status(status: JobStatus) -> &'static str {
     match status {
-        JobStatus::Running => "running",
+        JobStatus::Running | JobStatus::Paused => "running",
         JobStatus::Finished => "finished",
         JobStatus::Stopped => "failed",
     }
@@ -172,7 +172,7 @@ impl ReplayIn {
             Some(named) => Some(api.endpoint(application, named)?.id),
             None => None,
         };
-        Ok(ReplayFilter { endpoint, since: self.since, until: self.until })
+        Ok(ReplayFilter { endpoint, since: self.since, until: self.until, ..ReplayFilter::default() })
     }
 }
 
@@ -189,8 +189,9 @@ async fn recover(
     Body { value, raw }: Body<RecoverIn>,
 ) -> Result<Answer, Problem> {
     api.once(Some(found.application), once, &raw, async {
-        let filter = ReplayFilter { endpoint: Some(found.endpoint.id), since: Some(value.since), until: value.until };
-        let job = api.ringback.start_replay(found.application, filter, RATE).await?;
+        let endpoint = Some(found.endpoint.id);
+        let filter = ReplayFilter { endpoint, since: Some(value.since), until: value.until, ..ReplayFilter::default() };
+        let job = api.ringback.start_replay(found.application, NewReplay::from(filter).rate(RATE)).await?;
         let status = task_status(job.status);
         Ok(Answer::accepted(&RecoverOut { id: job.id, status, task: TASK, updated_at: job.updated_at }))
     })
@@ -206,7 +207,7 @@ async fn preview(
     Body { value, .. }: Body<ReplayIn>,
 ) -> Result<Json<PreviewOut>, Problem> {
     let filter = value.filter(&api, id)?;
-    Ok(Json(PreviewOut { count: api.ringback.preview_replay(id, &filter).await? }))
+    Ok(Json(PreviewOut { count: api.ringback.preview_replay(id, filter).await?.count }))
 }
 
 /// Start a replay job
@@ -220,7 +221,7 @@ async fn start(
 ) -> Result<Answer, Problem> {
     api.once(Some(id), once, &raw, async {
         let filter = value.filter(&api, id)?;
-        let job = api.ringback.start_replay(id, filter, value.rate.unwrap_or(RATE)).await?;
+        let job = api.ringback.start_replay(id, NewReplay::from(filter).rate(value.rate.unwrap_or(RATE))).await?;
         Ok(Answer::accepted(&ReplayJobOut::from(job)))
     })
     .await

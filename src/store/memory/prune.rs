@@ -65,7 +65,7 @@ impl Tables {
         let deliveries = self.deliveries_of(application, id);
         for delivery in &deliveries {
             match delivery.state {
-                State::Waiting { .. } | State::Leased { .. } => open = true,
+                State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => open = true,
                 State::Delivered { .. } => {}
                 State::Dead { .. } | State::Canceled { .. } => all_delivered = false,
             }

@@ -14,6 +14,7 @@
 //! `docs/adr/` has the reasons: why sled 0.34, why an `fdatasync` of our own, how the rows were laid out.
 
 mod admission;
+mod cancel;
 mod commit;
 mod compact;
 mod counts;
@@ -27,6 +28,7 @@ mod intake;
 mod keys;
 mod lanes;
 mod open_bytes;
+mod order;
 mod prune;
 mod queries;
 mod replay;

@@ -200,7 +200,7 @@ impl Writer {
                 self.alone(reply, |writer| writer.replay(&tree, &batch, now, record));
             }
             Request::Cancel(what, reason, now, reply) => {
-                self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
+                self.alone(reply, |writer| writer.cancel(&tree, &what, reason, now));
             }
             Request::Expunge(target, reply) => self.alone(reply, |writer| writer.expunge(&tree, target)),
             Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),

@@ -151,7 +151,7 @@ export default {
 
   async 'endpoints: statistics, and recovery as a background task'() {
     const app = await application();
-    const receiver = await Receiver.start(410);
+    const receiver = await Receiver.start(422);
     const since = new Date(Date.now() - 3600_000);
     const { id } = await endpoints.create(app.id, { url: receiver.url });
     const { key } = await endpoints.getSecret(app.id, id);

@@ -165,7 +165,7 @@ def examples():
 
 def recovery():
     app = application()
-    receiver = Receiver(410)
+    receiver = Receiver(422)
     since = datetime.now(timezone.utc) - timedelta(hours=1)
     soon = datetime.now(timezone.utc) + timedelta(minutes=1)
     id = endpoints.create(app.id, EndpointIn(url=receiver.url)).id

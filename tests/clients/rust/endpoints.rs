@@ -9,7 +9,7 @@ use svix::api::{
     EventExampleIn, Ordering, RecoverIn,
 };
 
-use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, verifies};
+use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, refusing, verifies};
 use crate::support::{Behaviour, Receiver, until};
 
 const SECRET: &str = "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ";
@@ -177,7 +177,7 @@ async fn recovery_is_a_background_task_that_delivers_what_was_dead() {
     let client = Client::start().await;
     let acme = || "acme".to_owned();
     client.application("acme").await;
-    let receiver = Receiver::start(|_, before| Behaviour::Answer(if before == 0 { 410 } else { 200 })).await;
+    let receiver = Receiver::start(|_, before| refusing(if before == 0 { 422 } else { 200 })).await;
     client.endpoint("acme", "main", &receiver.url).await;
     let endpoints = client.svix.endpoint();
     let stats = async |options| endpoints.get_stats(acme(), "main".into(), options).await.unwrap();

@@ -69,6 +69,7 @@ pub(super) struct Ending {
     /// Whether a lease is taken that was settled or lost before.
     pub(super) late: bool,
     pub(super) tried: bool,
+    pub(super) lets_pass: bool,
     pub(super) state: Next,
 }
 
@@ -191,8 +192,8 @@ fn ending() -> impl Strategy<Value = Ending> {
         2 => Just(Next::Dead),
         1 => Just(Next::Canceled),
     ];
-    (any::<Index>(), prop::bool::weighted(0.1), prop::bool::weighted(0.8), state)
-        .prop_map(|(lease, late, tried, state)| Ending { lease, late, tried, state })
+    (any::<Index>(), prop::bool::weighted(0.1), prop::bool::weighted(0.8), prop::bool::weighted(0.2), state)
+        .prop_map(|(lease, late, tried, lets_pass, state)| Ending { lease, late, tried, lets_pass, state })
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -269,8 +269,13 @@ impl Pair {
                 }
                 attempt
             });
-            for_model.push(Settlement { lease: copy(&leases.model), attempt: attempt.clone(), state });
-            for_store.push(Settlement { lease: copy(&leases.store), attempt, state });
+            for_model.push(Settlement {
+                lease: copy(&leases.model),
+                attempt: attempt.clone(),
+                state,
+                lets_pass: ending.lets_pass,
+            });
+            for_store.push(Settlement { lease: copy(&leases.store), attempt, state, lets_pass: ending.lets_pass });
             settled.push(leases);
         }
         self.late.append(&mut settled);
