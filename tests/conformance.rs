@@ -169,6 +169,10 @@ macro_rules! conformance {
                 retention_forgets_no_idempotency_key_of_another_message
                 retention_leaves_nothing_of_a_message
                 retention_walks_all_applications_by_pages
+                payloads_go_before_their_message_once_it_has_ended
+                attempts_go_before_their_message_and_the_numbers_go_on
+                a_payload_goes_at_once_where_all_of_its_deliveries_succeeded
+                exceptions_hold_for_their_application_and_event_type
             }
             query {
                 messages_are_listed_in_each_order_and_completely

@@ -26,6 +26,7 @@ mod offline;
 mod out;
 mod records;
 mod replay;
+mod retention;
 mod secrets;
 mod send;
 mod serve;

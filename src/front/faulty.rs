@@ -101,10 +101,6 @@ impl Store for Faulty {
         self.inner.settle(batch)
     }
 
-    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
-        self.inner.compact()
-    }
-
     fn latest_time(&self) -> Timestamp {
         self.inner.latest_time()
     }
