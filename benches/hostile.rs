@@ -337,7 +337,7 @@ impl Measured {
         let (began, limit, kind) = (Instant::now(), request.timeout, self.kinds.get(request.url.as_str()).copied());
         let reply = self.http.post(request).await;
         let over = began.elapsed().saturating_sub(limit).as_secs_f64() * 1e3;
-        let expected = kind.map_or(Outcome::Answered { status: 204, retry_after: None }, |kind| kind.outcome(limit));
+        let expected = kind.map_or(Outcome::answered(204), |kind| kind.outcome(limit));
         let mut seen = self.seen.lock().unwrap();
         seen.overshoot = seen.overshoot.max(over);
         seen.hostile += usize::from(kind.is_some());

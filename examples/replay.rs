@@ -16,7 +16,8 @@ use std::time::Duration;
 use receiver::{Behaviour, Receiver};
 use ringback::store::DeadQuery;
 use ringback::{
-    Config, JobStatus, NewApplication, NewEndpoint, NewMessage, ReplayFilter, RetryPolicy, Ringback, StateKind,
+    Config, JobStatus, NewApplication, NewEndpoint, NewMessage, NewReplay, ReplayFilter, RetryPolicy, Ringback,
+    StateKind,
 };
 
 const MESSAGES: u64 = 25;
@@ -51,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Each is tried three times and then gives up.
     let filter = ReplayFilter { endpoint: Some(endpoint), ..ReplayFilter::default() };
-    while ringback.preview_replay(app, &filter).await? < MESSAGES {
+    while ringback.preview_replay(app, filter.clone()).await?.count < MESSAGES {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let letters = ringback.dead_letters(app, DeadQuery { limit: 100, ..DeadQuery::default() }).await?;
@@ -59,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(customer.count() as u64, MESSAGES * 3);
 
     up.store(true, Ordering::Relaxed);
-    let mut job = ringback.start_replay(app, filter.clone(), 1000).await?;
+    let mut job = ringback.start_replay(app, NewReplay::from(filter.clone()).rate(1000)).await?;
     println!("job {} replays {}", job.id, job.total);
     while job.status == JobStatus::Running {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -77,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    assert_eq!(ringback.preview_replay(app, &filter).await?, 0);
+    assert_eq!(ringback.preview_replay(app, filter.clone()).await?.count, 0);
     println!("all {} are delivered, under their first ids", sent.len());
 
     ringback.shutdown().await?;

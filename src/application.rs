@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ApplicationId;
 use crate::invalid::Invalid;
+use crate::retention::Retention;
 use crate::time::Timestamp;
 
 /// The most entries of a metadata map.
@@ -34,6 +35,9 @@ pub struct Application {
     pub max_in_flight: Option<u32>,
     /// How many turns it has where others have one: 1 to 100. Default: 1.
     pub weight: Option<u32>,
+    /// How long what was sent in it is kept, where that differs from the server's rule.
+    #[serde(skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed: with each change a later time.
@@ -63,6 +67,9 @@ pub struct NewApplication {
     /// How many turns it has where others have one, when permits are scarce: 1 to 100. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// How long what is sent in it is kept, where that is to differ from the server's rule. See [`Retention`].
+    #[serde(default, skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// Changes an application only if its `updated_at` is still this one; [`Error::Conflict`](crate::Error::Conflict)
     /// otherwise. For a caller who reads, changes and writes back. Default: the last writer wins. No part of the JSON
     /// form, and without a meaning where an application is made.
@@ -96,7 +103,8 @@ impl NewApplication {
             return Err(Invalid::new("maxInFlight", "must be at least 1"));
         }
         validate_weight(self.weight)?;
-        validate_throttle_rate(self.throttle_rate)
+        validate_throttle_rate(self.throttle_rate)?;
+        self.retention.validate(&Retention::default())
     }
 
     /// Makes the application.
@@ -105,7 +113,7 @@ impl NewApplication {
     /// The first field that is out of its range.
     pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
         self.validate()?;
-        let NewApplication { name, uid, metadata, throttle_rate, max_in_flight, weight, if_unchanged_since: _ } = self;
+        let NewApplication { name, uid, metadata, throttle_rate, max_in_flight, weight, retention, .. } = self;
         Ok(Application {
             id,
             uid,
@@ -114,6 +122,7 @@ impl NewApplication {
             throttle_rate,
             max_in_flight,
             weight,
+            retention,
             created_at: now,
             updated_at: now,
         })

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::delivery::{DeliveryId, Failure, Outcome, StateKind};
+use crate::delivery::{Asked, DeliveryId, Failure, Outcome, StateKind};
 use crate::id::AttemptId;
 use crate::time::Timestamp;
 
@@ -138,14 +138,24 @@ impl Attempt {
 /// What an outcome probably means, for whoever reads the log.
 pub fn hint(outcome: Outcome) -> Option<&'static str> {
     Some(match outcome {
-        Outcome::Answered { status, .. } => match status {
+        Outcome::Answered { asked: Some(Asked::Disable), .. } => {
+            "the receiver asks to be sent nothing more (`webhook-delivery: disable`); where the profile follows that, its \
+             endpoint was disabled"
+        }
+        Outcome::Answered { asked: Some(Asked::AbortMessage), .. } => {
+            "the receiver asks not to be sent this message again (`webhook-delivery: abort-message`), which counts where \
+             the profile follows it"
+        }
+        Outcome::Answered { status, asked: None, .. } => match status {
             200..=299 => return None,
             300..=399 => "the receiver redirects; redirects are not followed: set the endpoint's URL to the final one",
             400 | 401 | 403 => "the receiver refused it: is the secret the same on both sides, and the clock right?",
             404 => "the receiver has nothing at this path: is the URL right?",
             405 => "the receiver does not take POST at this path",
             408 => "the receiver gave up waiting for the request",
-            410 => "the receiver says it is gone for good: delete or disable the endpoint",
+            410 => {
+                "the receiver says it is gone for good: unless its profile says otherwise, the endpoint was disabled"
+            }
             413 => "the receiver finds the body too large",
             415 => "the receiver does not take this content type",
             429 => "the receiver asks to be called less often",
@@ -203,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_json_form_says_what_to_look_at_and_when_the_receiver_wants_the_next() {
-        let busy = Outcome::Answered { status: 429, retry_after: Some(Duration::from_millis(1_500)) };
+        let busy = Outcome::Answered { status: 429, retry_after: Some(Duration::from_millis(1_500)), asked: None };
         let failed = attempt(busy, StateKind::Waiting);
         let shown = serde_json::to_value(&failed).unwrap();
         assert_eq!(shown["outcome"], json!({"answered": {"status": 429, "retryAfterSeconds": 2}}));
@@ -214,15 +224,15 @@ mod tests {
         assert_eq!(shown["startedAt"], json!("1970-01-01T00:00:01Z"));
         let members: Vec<_> = shown.as_object().unwrap().keys().collect();
         assert_eq!(members.len(), 15, "{members:?}");
-        let taken = attempt(Outcome::Answered { status: 302, retry_after: None }, StateKind::Delivered);
+        let taken = attempt(Outcome::answered(302), StateKind::Delivered);
         let shown = serde_json::to_value(&taken).unwrap();
         assert_eq!((&shown["hint"], &shown["outcome"]["answered"]["retryAfterSeconds"]), (&json!(null), &json!(null)));
     }
 
     #[test]
     fn an_outcome_in_json_reads_back() {
-        let whole = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)) };
-        for outcome in [whole, Outcome::Answered { status: 200, retry_after: None }, Outcome::Failed(Failure::Dns)] {
+        let whole = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)), asked: None };
+        for outcome in [whole, Outcome::answered(200), Outcome::Failed(Failure::Dns)] {
             let json = serde_json::to_string(&outcome).unwrap();
             assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap(), outcome, "{json}");
         }

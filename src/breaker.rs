@@ -242,7 +242,7 @@ mod tests {
     const TIMEOUT: Outcome = Outcome::Failed(Failure::Timeout);
 
     fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+        Outcome::answered(status)
     }
 
     fn ended(outcome: Outcome, at: Timestamp) -> Ended {
@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn retry_after_rests_the_endpoint_where_it_is_followed_and_never_beyond_the_longest_rest() {
-        let asks = |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
+        let asks =
+            |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)), asked: None };
         let until = |outcome, follow_retry_after| {
             let mut breaker = Breaker::default();
             breaker.observe(Ended { follow_retry_after, ..ended(outcome, NOW) }, RULES);

@@ -10,6 +10,8 @@
 //!                       └── canceled (why) ──────────────▶ CANCELED ──────┘ replay: a new round
 //! ```
 //!
+//! One with an ordering key is HELD, in place of waiting, while another of its key and endpoint goes first.
+//!
 //! Invariants: a delivery ends in exactly one terminal state a round; [`next`] alone decides what follows an
 //! outcome, for first tries, retries, lost leases and replays; an [`Outcome`] is the receiver's doing and
 //! never an error of ours.
@@ -18,7 +20,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::DisableReason;
 use crate::id::{ApplicationId, EndpointId, MessageId};
+use crate::ordering::BlockedHead;
 use crate::profile::Profile;
 use crate::time::Timestamp;
 
@@ -67,6 +71,11 @@ pub enum State {
         /// Not before this time.
         due: Timestamp,
     },
+    /// Another delivery of its ordering key goes first. It waits once that has ended, or lets others pass.
+    Held {
+        /// The message whose delivery goes first.
+        behind: MessageId,
+    },
     /// An attempt is on its way.
     Leased {
         /// After this time it may be attempted again, whatever became of that attempt.
@@ -99,6 +108,8 @@ pub enum State {
 pub enum StateKind {
     /// To be attempted.
     Waiting,
+    /// Another one of its ordering key goes first.
+    Held,
     /// An attempt is on its way.
     Leased,
     /// The receiver has it.
@@ -129,6 +140,10 @@ pub enum DeadReason {
     Damaged,
     /// The message's payload was erased on request.
     Expunged,
+    /// The receiver asked, in a way that the profile follows, not to be sent this message again.
+    Aborted,
+    /// It had not arrived when its message expired.
+    Expired,
 }
 
 /// Why a delivery was canceled.
@@ -155,7 +170,8 @@ pub struct Progress {
     pub tries: u32,
     /// The attempts of all rounds. They are numbered from 1.
     pub attempts: u32,
-    /// When this round was opened: the message's acceptance, or the replay.
+    /// When this round was opened: the message's acceptance (or when it is due), or the replay. One that was held has
+    /// here when its turn came, if that was later.
     pub since: Timestamp,
 }
 
@@ -171,6 +187,12 @@ impl Progress {
         Progress { tries: self.tries.saturating_add(1), attempts: self.attempts.saturating_add(1), ..self }
     }
 
+    /// It was held, and now it is its turn.
+    #[must_use]
+    pub(crate) fn promoted(self, now: Timestamp) -> Self {
+        Progress { since: self.since.max(now), ..self }
+    }
+
     /// The next round. Attempt numbers run on.
     #[must_use]
     pub fn next_round(self, now: Timestamp) -> Self {
@@ -183,6 +205,7 @@ impl State {
     pub fn kind(&self) -> StateKind {
         match self {
             State::Waiting { .. } => StateKind::Waiting,
+            State::Held { .. } => StateKind::Held,
             State::Leased { .. } => StateKind::Leased,
             State::Delivered { .. } => StateKind::Delivered,
             State::Dead { .. } => StateKind::Dead,
@@ -193,7 +216,7 @@ impl State {
     /// Whether the round has ended.
     pub fn is_terminal(&self) -> bool {
         match self {
-            State::Waiting { .. } | State::Leased { .. } => false,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => false,
             State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => true,
         }
     }
@@ -211,9 +234,39 @@ pub enum Outcome {
         /// Its `Retry-After`, if it had one that can be read: in JSON whole seconds, rounded up.
         #[serde(rename = "retryAfterSeconds", with = "whole_seconds", default)]
         retry_after: Option<Duration>,
+        /// What its `webhook-delivery` header asks for, whether or not the profile follows that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
     /// No answer came, and why.
     Failed(Failure),
+}
+
+/// What a receiver can ask for with the header `webhook-delivery` of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Asked {
+    /// `abort-message`: this message is not to be retried.
+    AbortMessage,
+    /// `disable`: its endpoint is to be disabled.
+    Disable,
+}
+
+impl Asked {
+    /// The stable word for it in JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Asked::AbortMessage => "abortMessage",
+            Asked::Disable => "disable",
+        }
+    }
+}
+
+impl Outcome {
+    /// An answer with this status that asks for nothing.
+    pub const fn answered(status: u16) -> Outcome {
+        Outcome::Answered { status, retry_after: None, asked: None }
+    }
 }
 
 /// A time span in JSON: seconds, with a started one counted whole.
@@ -301,7 +354,10 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Answered { status, .. } if profile.success.contains(status) => Verdict::Success,
         Outcome::Answered { status: 410, .. } => Verdict::Final(DeadReason::Gone),
-        Outcome::Answered { status, retry_after } => {
+        Outcome::Answered { asked: Some(Asked::AbortMessage), .. } if profile.follow_webhook_delivery => {
+            Verdict::Final(DeadReason::Aborted)
+        }
+        Outcome::Answered { status, retry_after, asked: _ } => {
             if !profile.retry_on.covers(status) && !profile.retry.also_on.contains(&status) {
                 return Verdict::Final(DeadReason::Refused);
             }
@@ -327,6 +383,36 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
     }
 }
 
+/// What a message, and for its ordering key its endpoint, set beside the profile's schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// When the message expires. It binds the first round alone: whoever replays what has expired wants it all the same.
+    pub expires_at: Option<Timestamp>,
+    /// If the message has an ordering key: what it does to those behind it while it fails.
+    pub blocked_head: Option<BlockedHead>,
+}
+
+impl Terms {
+    /// Whether an attempt at this time would come after the message's expiry.
+    fn expired(&self, progress: Progress, time: Timestamp) -> bool {
+        progress.round == 1 && self.expires_at.is_some_and(|end| time > end)
+    }
+
+    /// Whether a retry at this time would hold those behind it up for too long.
+    fn blocks(&self, progress: Progress, time: Timestamp) -> bool {
+        let patience = self.blocked_head.and_then(BlockedHead::patience);
+        patience.is_some_and(|patience| time > progress.since + patience)
+    }
+}
+
+/// What becomes of a delivery whose turn has come, if it is not to be attempted any more. Pure, and what [`next`] is
+/// after an attempt.
+///
+/// `progress` counts the attempts so far.
+pub fn before(progress: Progress, now: Timestamp, terms: Terms) -> Option<State> {
+    terms.expired(progress, now).then_some(State::Dead { at: now, reason: DeadReason::Expired })
+}
+
 /// What follows an attempt's outcome. Pure, and the only place that decides it.
 ///
 /// `progress` counts the attempt that just ended; `now` is its end; `draw` is a random number from 0 up to,
@@ -339,6 +425,7 @@ pub fn next(
     now: Timestamp,
     draw: f64,
     open: Result<(), CancelReason>,
+    terms: Terms,
 ) -> State {
     let not_before = match (judge(profile, outcome), open) {
         (Verdict::Success, _) => return State::Delivered { at: now },
@@ -351,10 +438,38 @@ pub fn next(
         return State::Dead { at: now, reason: DeadReason::Exhausted };
     };
     let due = now + profile.retry.jittered(delay, draw).max(not_before);
+    if terms.expired(progress, due) || terms.blocks(progress, due) {
+        return State::Dead { at: now, reason: DeadReason::Expired };
+    }
     if profile.retry.max_age.is_some_and(|age| due > progress.since + age) {
         return State::Dead { at: now, reason: DeadReason::TooOld };
     }
     State::Waiting { due }
+}
+
+/// Whether a delivery with an ordering key lets those behind it pass, now that [`next`] said what follows. `progress`
+/// counts the attempt that just ended.
+pub fn lets_pass(progress: Progress, state: State, terms: Terms) -> bool {
+    match state {
+        State::Waiting { .. } => terms.blocked_head.is_some_and(|rule| rule.lets_pass(progress.tries)),
+        // The store lets them pass by itself.
+        State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => false,
+        State::Held { .. } | State::Leased { .. } => false,
+    }
+}
+
+/// Why an endpoint is to be disabled after this outcome, if it is: the receiver says with it that it wants no more
+/// messages at all, and the profile follows that.
+pub fn closes(profile: &Profile, outcome: Outcome) -> Option<DisableReason> {
+    match outcome {
+        Outcome::Answered { asked: Some(Asked::Disable), .. } if profile.follow_webhook_delivery => {
+            Some(DisableReason::AskedByReceiver)
+        }
+        Outcome::Answered { status: 410, .. } if profile.disable_on_gone && !profile.success.contains(410) => {
+            Some(DisableReason::Gone)
+        }
+        Outcome::Answered { .. } | Outcome::Failed(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -371,16 +486,21 @@ mod tests {
 
     fn after_tries(profile: &Profile, tries: u32, outcome: Outcome) -> State {
         let progress = Progress { tries, attempts: tries, ..Progress::new(NOW) };
-        next(profile, progress, outcome, NOW, 0.5, Ok(()))
+        next(profile, progress, outcome, NOW, 0.5, Ok(()), Terms::default())
     }
 
     fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+        Outcome::answered(status)
+    }
+
+    fn asking(status: u16, asked: Asked) -> Outcome {
+        Outcome::Answered { status, retry_after: None, asked: Some(asked) }
     }
 
     fn word(state: State) -> String {
         match state {
             State::Waiting { due } => format!("retry in {} s", due.since(NOW).as_secs()),
+            State::Held { .. } => "held".into(),
             State::Leased { .. } => "leased".into(),
             State::Delivered { .. } => "delivered".into(),
             State::Dead { reason, .. } => format!("dead: {reason:?}"),
@@ -439,12 +559,61 @@ mod tests {
 
     #[test]
     fn retry_after_puts_a_retry_off_but_never_forward_and_at_most_a_day() {
-        let wait = |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
+        let wait =
+            |seconds| Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)), asked: None };
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(120))), "retry in 120 s");
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(2))), "retry in 5 s");
         assert_eq!(word(after_tries(&profile("levers"), 2, wait(u64::MAX))), "retry in 86400 s");
-        let unavailable = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(120)) };
+        let unavailable = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(120)), asked: None };
         assert_eq!(word(after_tries(&profile("subverse"), 1, unavailable)), "retry in 1 s");
+    }
+
+    #[test]
+    fn a_receiver_that_asks_for_it_is_not_sent_the_message_again_where_the_profile_follows_that() {
+        for (name, word_of_it) in
+            [("svix", "dead: Aborted"), ("standard-webhooks", "dead: Aborted"), ("levrage", "retry in 1 s")]
+        {
+            let profile = profile(name);
+            assert_eq!(word(after_tries(&profile, 1, asking(503, Asked::AbortMessage))), word_of_it, "{name}");
+            assert_eq!(word(after_tries(&profile, 1, asking(204, Asked::AbortMessage))), "delivered", "{name}");
+        }
+        let gone = asking(410, Asked::AbortMessage);
+        assert_eq!(word(after_tries(&profile("svix"), 1, gone)), "dead: Gone", "what the status says comes first");
+        let closed = Err(CancelReason::EndpointDisabled);
+        let aborted = asking(500, Asked::AbortMessage);
+        let state = next(&profile("svix"), Progress::new(NOW).tried(), aborted, NOW, 0.0, closed, Terms::default());
+        assert_eq!(word(state), "dead: Aborted", "as every final answer");
+        let state = after_tries(&profile("svix"), 1, asking(500, Asked::Disable));
+        assert_eq!(state.kind(), StateKind::Waiting, "the sweep of the disabled endpoint cancels it");
+    }
+
+    #[test]
+    fn an_endpoint_is_to_be_disabled_by_410_and_where_its_receiver_asks_for_it() {
+        let svix = profile("svix");
+        assert_eq!(closes(&svix, answered(410)), Some(DisableReason::Gone));
+        assert_eq!(
+            closes(&svix, asking(204, Asked::Disable)),
+            Some(DisableReason::AskedByReceiver),
+            "also in a success"
+        );
+        assert_eq!(closes(&svix, asking(500, Asked::Disable)), Some(DisableReason::AskedByReceiver));
+        assert_eq!(closes(&svix, asking(500, Asked::AbortMessage)), None);
+        assert_eq!(closes(&svix, answered(404)), None);
+        assert_eq!(closes(&svix, Outcome::Failed(Failure::Refused)), None);
+        for name in Profile::BUILTIN {
+            assert_eq!(closes(&profile(name), answered(410)), Some(DisableReason::Gone), "{name}");
+        }
+        for name in ["levers", "levrage", "subverse"] {
+            assert_eq!(closes(&profile(name), asking(500, Asked::Disable)), None, "{name}");
+        }
+        let stays = Profile { disable_on_gone: false, ..svix.clone() };
+        assert_eq!(closes(&stays, answered(410)), None);
+        let success = crate::profile::StatusRange { from: 200, to: 499 };
+        assert_eq!(
+            closes(&Profile { success, ..svix }, answered(410)),
+            None,
+            "where it is a success, it is no goodbye"
+        );
     }
 
     #[test]
@@ -466,12 +635,65 @@ mod tests {
     }
 
     #[test]
+    fn no_attempt_starts_after_its_message_expired_but_in_a_replay() {
+        let second = Duration::from_secs(1);
+        let terms = |end| Terms { expires_at: Some(end), blocked_head: None };
+        let retried = |tries, round, end| {
+            let progress = Progress { round, tries, attempts: tries, since: NOW };
+            word(next(&profile("levers"), progress, answered(500), NOW, 0.5, Ok(()), terms(end)))
+        };
+        assert_eq!(retried(1, 1, NOW + second), "retry in 1 s");
+        assert_eq!(retried(2, 1, NOW + second), "dead: Expired");
+        assert_eq!(retried(2, 2, NOW + second), "retry in 5 s", "a replay was asked for");
+        assert_eq!(retried(4, 1, NOW), "dead: Exhausted", "no retry is left that could come too late");
+        let delivered =
+            next(&profile("levers"), Progress::new(NOW).tried(), answered(200), NOW, 0.5, Ok(()), terms(NOW - second));
+        assert_eq!(word(delivered), "delivered", "an attempt that was on its way counts");
+
+        let turn = |progress, end| before(progress, NOW, terms(end)).map(word);
+        assert_eq!(turn(Progress::new(NOW), NOW), None);
+        assert_eq!(turn(Progress::new(NOW), NOW - second).as_deref(), Some("dead: Expired"));
+        assert_eq!(turn(Progress::new(NOW).tried(), NOW - second).as_deref(), Some("dead: Expired"));
+        assert_eq!(turn(Progress::new(NOW).next_round(NOW), NOW - second), None);
+        assert_eq!(before(Progress::new(NOW), NOW, Terms::default()), None);
+    }
+
+    #[test]
+    fn a_failing_head_waits_lets_pass_or_expires_as_its_endpoint_says() {
+        let after = |rule, tries, since| {
+            let terms = Terms { expires_at: None, blocked_head: rule };
+            let progress = Progress { tries, attempts: tries, ..Progress::new(since) };
+            let state = next(&profile("levers"), progress, answered(500), NOW, 0.5, Ok(()), terms);
+            (word(state), lets_pass(progress, state, terms))
+        };
+        let waits = |seconds: u64| (format!("retry in {seconds} s"), false);
+        for rule in [None, Some(BlockedHead::Wait)] {
+            assert_eq!(after(rule, 3, NOW), waits(25));
+        }
+        let skip = Some(BlockedHead::Skip { after_attempts: 2 });
+        assert_eq!(after(skip, 1, NOW), waits(1));
+        assert_eq!(after(skip, 2, NOW), ("retry in 5 s".into(), true));
+        assert_eq!(after(skip, 3, NOW), ("retry in 25 s".into(), true));
+        assert_eq!(after(skip, 4, NOW), ("dead: Exhausted".into(), false));
+        let expire = Some(BlockedHead::Expire { after_seconds: 10 });
+        let ago = |seconds| NOW - Duration::from_secs(seconds);
+        assert_eq!(after(expire, 2, ago(5)), waits(5));
+        assert_eq!(after(expire, 2, ago(6)), ("dead: Expired".into(), false), "the retry would come too late");
+        assert_eq!(after(expire, 1, ago(60)), ("dead: Expired".into(), false));
+        let patient = Terms { expires_at: None, blocked_head: expire };
+        assert_eq!(before(Progress::new(ago(60)), NOW, patient), None, "it has one attempt in any case");
+    }
+
+    #[test]
     fn a_failed_attempt_to_a_disabled_endpoint_is_canceled_and_a_successful_one_counts() {
         let closed = Err(CancelReason::EndpointDisabled);
         let progress = Progress::new(NOW).tried();
-        let failed = next(&profile("levers"), progress, answered(500), NOW, 0.0, closed);
+        let failed = next(&profile("levers"), progress, answered(500), NOW, 0.0, closed, Terms::default());
         assert_eq!(word(failed), "canceled: EndpointDisabled");
-        assert_eq!(word(next(&profile("levers"), progress, answered(204), NOW, 0.0, closed)), "delivered");
+        assert_eq!(
+            word(next(&profile("levers"), progress, answered(204), NOW, 0.0, closed, Terms::default())),
+            "delivered"
+        );
     }
 
     proptest! {
@@ -483,7 +705,8 @@ mod tests {
             let profile = profile(Profile::BUILTIN[name]);
             let retry_after = retry_after.map(Duration::from_secs);
             let progress = Progress { tries, ..Progress::new(NOW) };
-            let state = next(&profile, progress, Outcome::Answered { status, retry_after }, NOW, draw, Ok(()));
+            let outcome = Outcome::Answered { status, retry_after, asked: None };
+            let state = next(&profile, progress, outcome, NOW, draw, Ok(()), Terms::default());
             match state {
                 State::Waiting { due } => {
                     let base = profile.retry.delay(tries as usize - 1).expect("a retry has its delay");
@@ -493,7 +716,7 @@ mod tests {
                 }
                 State::Delivered { .. } => prop_assert!((200..300).contains(&status)),
                 State::Dead { .. } => prop_assert!(!(200..300).contains(&status)),
-                State::Leased { .. } | State::Canceled { .. } => prop_assert!(false, "{:?}", state),
+                State::Held { .. } | State::Leased { .. } | State::Canceled { .. } => prop_assert!(false, "{:?}", state),
             }
         }
     }

@@ -3,12 +3,9 @@
 //! Invariant: an [`Endpoint`] that exists has passed every check that needs no network.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::application::{validate_metadata, validate_throttle_rate, validate_uid, validate_weight};
@@ -16,7 +13,8 @@ use crate::header::{CustomHeader, is_reserved, validate_headers};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
-use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
+use crate::ordering::BlockedHead;
+use crate::profile::{BodyMode, Profile, ProfileChoice, SecretRule, validate_timeout};
 use crate::retry::RetrySettings;
 use crate::secret::Secret;
 use crate::signature;
@@ -64,12 +62,43 @@ pub enum EndpointStatus {
     Disabled {
         /// Since when.
         since: Timestamp,
+        /// Why.
+        #[serde(default)]
+        reason: DisableReason,
     },
     /// It is gone; its log remains until retention ends it.
     Deleted {
         /// Since when.
         since: Timestamp,
     },
+}
+
+/// Why an endpoint is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DisableReason {
+    /// The platform or an operator asked for it.
+    // The default, since nothing else disabled an endpoint before there were reasons.
+    #[default]
+    Requested,
+    /// Nothing but failures came from it for as long as `Config::disable_after` says.
+    Failing,
+    /// Its receiver answered 410 Gone.
+    Gone,
+    /// Its receiver asked for it, with the answer's header `webhook-delivery: disable`.
+    AskedByReceiver,
+}
+
+impl DisableReason {
+    /// The stable word for it in logs and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            DisableReason::Requested => "requested",
+            DisableReason::Failing => "failing",
+            DisableReason::Gone => "gone",
+            DisableReason::AskedByReceiver => "askedByReceiver",
+        }
+    }
 }
 
 /// One signing key of an endpoint.
@@ -122,66 +151,27 @@ pub struct EndpointSettings {
     /// Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_head: Option<BlockedHead>,
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_disable: Option<bool>,
     /// The event types it takes, exact or ending in `.*`. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
     /// The channels it listens to. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// Whether it gets nothing but what is replayed to it: no message is routed to it, whatever its filters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay_only: bool,
     /// Headers that every request to it carries. No output shows the values of those that are sensitive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<CustomHeader>,
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-}
-
-/// A built-in profile by name, or a profile of the caller's own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum ProfileChoice {
-    /// A built-in profile's name.
-    Named(String),
-    /// A profile written out.
-    Custom(Box<Profile>),
-}
-
-// By hand, so that an error in a written-out profile names the member and not "no variant fits".
-impl<'de> Deserialize<'de> for ProfileChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrProfile;
-        impl<'de> Visitor<'de> for NameOrProfile {
-            type Value = ProfileChoice;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a profile's name or a profile")
-            }
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<ProfileChoice, E> {
-                Ok(name.into())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileChoice, A::Error> {
-                Profile::deserialize(MapAccessDeserializer::new(map)).map(ProfileChoice::from)
-            }
-        }
-        deserializer.deserialize_any(NameOrProfile)
-    }
-}
-
-impl Default for ProfileChoice {
-    fn default() -> Self {
-        ProfileChoice::Named("svix".into())
-    }
-}
-
-impl From<&str> for ProfileChoice {
-    fn from(name: &str) -> Self {
-        ProfileChoice::Named(name.to_owned())
-    }
-}
-
-impl From<Profile> for ProfileChoice {
-    fn from(profile: Profile) -> Self {
-        ProfileChoice::Custom(Box::new(profile))
-    }
 }
 
 /// What an endpoint is made from, or changed to: its settings and, where the caller has them, its secret and whether it
@@ -308,6 +298,18 @@ impl NewEndpoint {
         self
     }
 
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    pub fn blocked_head(mut self, rule: BlockedHead) -> Self {
+        self.settings.blocked_head = Some(rule);
+        self
+    }
+
+    /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
+    pub fn auto_disable(mut self, auto_disable: bool) -> Self {
+        self.settings.auto_disable = Some(auto_disable);
+        self
+    }
+
     /// How many requests may be on their way to it at once: 1 to 1,024.
     pub fn max_in_flight(mut self, most: u32) -> Self {
         self.settings.max_in_flight = Some(most);
@@ -329,8 +331,11 @@ impl EndpointSettings {
             max_in_flight: None,
             throttle_rate: None,
             weight: None,
+            blocked_head: None,
+            auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
+            replay_only: false,
             headers: Vec::new(),
             metadata: BTreeMap::new(),
         }
@@ -389,6 +394,7 @@ impl EndpointSettings {
         }
         validate_throttle_rate(self.throttle_rate)?;
         validate_weight(self.weight)?;
+        self.blocked_head.unwrap_or_default().validate()?;
         if profile.event_types_required && self.event_types.is_empty() {
             return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
         }
@@ -455,10 +461,12 @@ pub(crate) fn first_keys(
 }
 
 impl EndpointStatus {
-    /// The status once it has been asked to be disabled or not; what is so already stays since when it is.
+    /// The status once it has been asked to be disabled or not; what is so already stays since when it is, and why.
     pub(crate) fn disabled(&self, disabled: bool, now: Timestamp) -> EndpointStatus {
         match self {
-            EndpointStatus::Enabled if disabled => EndpointStatus::Disabled { since: now },
+            EndpointStatus::Enabled if disabled => {
+                EndpointStatus::Disabled { since: now, reason: DisableReason::Requested }
+            }
             EndpointStatus::Disabled { .. } if !disabled => EndpointStatus::Enabled,
             EndpointStatus::Enabled | EndpointStatus::Disabled { .. } | EndpointStatus::Deleted { .. } => self.clone(),
         }
@@ -519,6 +527,10 @@ mod tests {
             (EndpointSettings { uid: Some("ep_1".into()), ..base() }, "uid"),
             (EndpointSettings { timeout_ms: Some(300_001), ..base() }, "timeoutMs"),
             (EndpointSettings { max_in_flight: Some(0), ..base() }, "maxInFlight"),
+            (
+                EndpointSettings { blocked_head: Some(BlockedHead::Skip { after_attempts: 0 }), ..base() },
+                "blockedHead.afterAttempts",
+            ),
             (EndpointSettings { throttle_rate: Some(0), ..base() }, "throttleRate"),
             (EndpointSettings { throttle_rate: Some(65_536), ..base() }, "throttleRate"),
             (EndpointSettings { weight: Some(0), ..base() }, "weight"),

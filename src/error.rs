@@ -45,6 +45,9 @@ pub enum Error {
     /// where. Put them back. Nothing was changed.
     #[error("{0}")]
     Keys(String),
+    /// The store was not compacted, and is as it was: the text says why. Nothing else is wrong with it.
+    #[error("not compacted: {0}")]
+    NotCompacted(String),
     /// `shutdown` has been called.
     #[error("ringback has been shut down")]
     Closed,
@@ -55,6 +58,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Overloaded(what) => Error::Overloaded(what),
             store::Error::Closed => Error::Closed,
+            store::Error::NotCompacted(why) => Error::NotCompacted(why),
             error @ (store::Error::Unavailable(_)
             | store::Error::Locked { .. }
             | store::Error::NewerFormat { .. }

@@ -1,6 +1,6 @@
 //! Fan-out: which endpoints of an application get a message. Pure.
 
-use crate::endpoint::{Endpoint, EndpointStatus};
+use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
 use crate::message::{NoRoute, Routing};
 
 /// Routes a message by its event type and channels over all endpoints of its application.
@@ -24,18 +24,30 @@ enum Wants {
 
 fn wants(endpoint: &Endpoint, event_type: &str, channels: &[String]) -> Wants {
     let settings = &endpoint.settings;
+    if settings.replay_only {
+        return Wants::No(None);
+    }
     match endpoint.status {
         EndpointStatus::Deleted { .. } => return Wants::No(None),
         EndpointStatus::Disabled { .. } => return Wants::No(Some(NoRoute::AllDisabled)),
         EndpointStatus::Enabled => {}
     }
-    if !settings.event_types.is_empty() && !settings.event_types.iter().any(|wanted| type_matches(wanted, event_type)) {
+    if !takes_type(settings, event_type) {
         return Wants::No(Some(NoRoute::EventTypeNotWanted));
     }
     if !channels_match(&settings.channels, channels) {
         return Wants::No(Some(NoRoute::ChannelsNotWanted));
     }
     Wants::Yes
+}
+
+/// Whether an endpoint's filters take such a message, however the endpoint stands.
+pub(crate) fn takes(endpoint: &Endpoint, event_type: &str, channels: &[String]) -> bool {
+    takes_type(&endpoint.settings, event_type) && channels_match(&endpoint.settings.channels, channels)
+}
+
+fn takes_type(settings: &EndpointSettings, event_type: &str) -> bool {
+    settings.event_types.is_empty() || settings.event_types.iter().any(|wanted| type_matches(wanted, event_type))
 }
 
 /// Whether a filter, exact or ending in `.*`, takes an event type.
@@ -68,7 +80,7 @@ fn channels_match(listed: &[String], has: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::EndpointSettings;
+    use crate::endpoint::DisableReason;
     use crate::id::{ApplicationId, EndpointId};
     use crate::time::Timestamp;
 
@@ -138,8 +150,12 @@ mod tests {
         let none: [&Endpoint; 0] = [];
         assert_eq!(route("e", &[], none), Routing::Nowhere(NoRoute::NoEndpoints));
         let mut disabled = endpoint(&[], &[]);
-        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO };
+        disabled.status = EndpointStatus::Disabled { since: Timestamp::ZERO, reason: DisableReason::Requested };
         assert_eq!(route("e", &[], [&disabled]), Routing::Nowhere(NoRoute::AllDisabled));
+        let mut for_replays = endpoint(&[], &[]);
+        for_replays.settings.replay_only = true;
+        assert_eq!(route("e", &[], [&for_replays]), Routing::Nowhere(NoRoute::NoEndpoints), "it is not meant");
+        assert!(takes(&for_replays, "e", &[]) && takes(&disabled, "e", &[]), "however it stands");
         let other_type = endpoint(&["x"], &[]);
         assert_eq!(route("e", &[], [&disabled, &other_type]), Routing::Nowhere(NoRoute::EventTypeNotWanted));
         let other_channel = endpoint(&[], &["eu"]);

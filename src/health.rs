@@ -66,13 +66,13 @@ pub struct EndpointHealth {
 
 /// What is remembered of an endpoint, to be shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Remembered {
     pub(crate) breaker: Breaker,
     pub(crate) health: Health,
     pub(crate) in_flight: u32,
 }
 
-impl Standing {
+impl Remembered {
     /// How it stands now, `most` being its own cap.
     pub(crate) fn shown(&self, most: u32, now: Timestamp) -> EndpointHealth {
         let (breaker, failures) = self.breaker.shown(now);
@@ -127,17 +127,16 @@ impl Shares {
         own < self.of_one_application
     }
 
-    /// Whether one more may be taken for a slow endpoint. The first request to one that is untried may be beyond the
-    /// shares, and so may the first of an application: that is how an endpoint comes to be known as quick, however many
-    /// others hang. A quarter of all permits is left to the quick ones in any case.
+    /// Whether one more may be taken for a slow endpoint. A quarter of these shares is left to the first request to each
+    /// that is untried, and the first of an application may even be beyond them: that is how an endpoint comes to be known
+    /// as quick, however many others hang. A quarter of all permits is left to the quick ones in any case.
     pub fn have_room_for_slow(self, who: SlowOne) -> bool {
         let SlowOne { own, all, untried } = who;
-        let eighths = |count: usize| (self.in_flight - self.in_flight / 8 * (8 - count)).max(self.slow_of_all);
         if own == 0 {
-            return all < eighths(6);
+            return all < (self.in_flight - self.in_flight / 4).max(self.slow_of_all);
         }
-        let within = own < self.slow_of_one && all < self.slow_of_all;
-        within || (untried && own < self.slow_of_one + self.slow_of_one / 2 && all < eighths(5))
+        let most = |share: usize| if untried { share } else { share - share / 4 };
+        own < most(self.slow_of_one) && all < most(self.slow_of_all)
     }
 }
 
@@ -193,7 +192,7 @@ fn smoothed(before: Duration, took: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    const ANSWER: Outcome = Outcome::Answered { status: 500, retry_after: None };
+    const ANSWER: Outcome = Outcome::answered(500);
     const TIMEOUT: Outcome = Outcome::Failed(Failure::Timeout);
 
     fn ms(millis: u64) -> Duration {
@@ -278,9 +277,9 @@ mod tests {
         let shares = Shares::of(1_024, 2);
         assert!(shares.have_room(511) && !shares.have_room(512));
         let room = |own, all, untried| shares.have_room_for_slow(SlowOne { own, all, untried });
-        assert!(room(255, 400, false) && !room(256, 400, false) && !room(1, 512, false));
-        assert!(room(256, 512, true) && room(383, 639, true), "what is untried is tried");
-        assert!(!room(384, 512, true) && !room(1, 640, true));
+        assert!(room(191, 383, false) && !room(192, 300, false) && !room(1, 384, false));
+        assert!(room(255, 511, true), "what is untried is tried");
+        assert!(!room(256, 300, true) && !room(1, 512, true), "within the shares");
         assert!(room(0, 767, false) && !room(0, 768, true), "a quarter is for the quick ones");
     }
 }

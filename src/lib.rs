@@ -25,7 +25,9 @@ pub mod levers;
 pub mod levrage;
 mod message;
 mod open_enum;
+mod ordering;
 pub mod profile;
+mod retention;
 mod retry;
 mod secret;
 pub mod signature;
@@ -38,6 +40,7 @@ mod breaker;
 mod delivery;
 mod fanout;
 mod health;
+mod standing;
 mod throttle;
 
 // port
@@ -55,6 +58,7 @@ mod random;
 mod board;
 mod directory;
 mod dispatcher;
+mod observed;
 mod plan;
 
 // front
@@ -74,15 +78,17 @@ pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use breaker::BreakerState;
 pub use delivery::{
-    CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, next,
+    Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
+    before, closes, lets_pass, next,
 };
-pub use endpoint::{Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, SigningKey};
 pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, IssuedToken, JobStatus, KeySource, KeyUse, Pending, Receipt, ReplayFilter, ReplayJob, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
+    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use health::{EndpointHealth, Pace};
@@ -91,7 +97,9 @@ pub use invalid::Invalid;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
-pub use profile::Profile;
+pub use ordering::BlockedHead;
+pub use profile::{Profile, ProfileChoice};
+pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
 pub use time::{NotATimestamp, Timestamp};

@@ -38,6 +38,10 @@ pub fn message(
         test: false,
         routing,
         expunged: false,
+        ordering_key: None,
+        deliver_at: None,
+        expires_at: None,
+        tags: Vec::new(),
     }
 }
 

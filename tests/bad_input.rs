@@ -12,7 +12,7 @@ use std::time::Duration;
 use ringback::profile::BodyMode;
 use ringback::store::AttemptQuery;
 use ringback::{
-    EndpointSettings, Error, Exponential, NewApplication, NewEndpoint, NewMessage, Profile, ReplayFilter,
+    EndpointSettings, Error, Exponential, NewApplication, NewEndpoint, NewMessage, NewReplay, Profile, ReplayFilter,
     RetrySettings, Secret, StateKind,
 };
 use support::{Receiver, World, quick};
@@ -273,12 +273,15 @@ async fn a_batch_over_its_limit_and_a_job_out_of_its_range_are_refused() {
     let messages = vec![NewMessage::bytes("a.b", "{}"); 3];
     assert_eq!(field(world.ringback.send_batch(world.app, messages).await), "messages");
     for rate in [0, 10_001] {
-        assert_eq!(field(world.ringback.start_replay(world.app, ReplayFilter::default(), rate).await), "rate");
+        assert_eq!(
+            field(world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(rate)).await),
+            "rate"
+        );
     }
     let at = |text: &str| Some(text.parse().unwrap());
     let (since, until) = (at("2026-01-02T00:00:00Z"), at("2026-01-01T00:00:00Z"));
     let backwards = ReplayFilter { since, until, ..ReplayFilter::default() };
-    assert_eq!(field(world.ringback.start_replay(world.app, backwards, 10).await), "since");
+    assert_eq!(field(world.ringback.start_replay(world.app, NewReplay::from(backwards).rate(10)).await), "since");
     assert_eq!(world.message_count().await, 0);
     assert_eq!(world.ringback.replay_jobs().await.unwrap(), []);
     world.config.max_in_flight = 0;

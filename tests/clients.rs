@@ -21,4 +21,6 @@ mod event_types;
 mod messages;
 #[path = "clients/rust/missing.rs"]
 mod missing;
+#[path = "clients/rust/operational.rs"]
+mod operational;
 mod support;

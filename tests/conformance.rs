@@ -25,6 +25,8 @@ mod expunge;
 mod life;
 #[path = "conformance/model.rs"]
 mod model;
+#[path = "conformance/order.rs"]
+mod order;
 #[path = "conformance/query.rs"]
 mod query;
 #[path = "conformance/record.rs"]
@@ -37,6 +39,8 @@ mod retention;
 mod room;
 #[path = "conformance/settle.rs"]
 mod settle;
+#[path = "conformance/walk.rs"]
+mod walk;
 
 macro_rules! tests {
     ($store:ident, $subject:expr; $($topic:ident { $($promise:ident)* })*) => {
@@ -86,6 +90,7 @@ macro_rules! conformance {
             }
             claim {
                 nothing_is_claimed_before_it_is_due
+                a_scheduled_message_is_due_when_it_says_and_its_round_opens_then
                 a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing
                 no_more_is_claimed_than_was_asked_for
                 a_leased_delivery_is_not_claimed_again
@@ -110,6 +115,21 @@ macro_rules! conformance {
                 a_batch_is_answered_in_its_order
                 a_large_batch_settles_completely
             }
+            order {
+                of_one_key_one_goes_first_and_others_flow
+                those_behind_wait_for_each_retry_and_follow_each_way_to_end
+                a_held_delivery_is_canceled_without_a_trace_in_the_order
+                a_lane_is_canceled_with_what_is_held_first_up_to_the_limit
+                a_settlement_can_let_others_pass
+                what_is_replayed_takes_its_place_in_the_order
+                a_batch_of_replays_keeps_the_order_of_a_key
+                what_is_held_and_due_later_waits_until_then
+                the_order_outlives_restarts_and_lost_leases
+                requests_of_one_write_see_each_other_s_order
+                a_long_order_is_gone_through_completely
+                retention_keeps_what_is_held
+                a_batch_that_is_canceled_lets_none_of_itself_follow
+            }
             replay {
                 a_replay_opens_a_round_of_what_has_ended
                 a_replay_hastens_what_waits
@@ -119,6 +139,10 @@ macro_rules! conformance {
                 a_replay_and_its_record_are_one_write
                 a_replayed_delivery_of_a_closed_lane_waits_until_it_opens
                 a_batch_of_replays_is_answered_in_its_order
+                a_message_is_given_a_delivery_where_it_had_none
+                an_added_delivery_is_canceled_expunged_and_kept_as_any_other
+                a_batch_adds_several_deliveries_of_large_messages
+                a_record_goes_along_only_if_all_of_the_batch_is_taken_up
             }
             cancel {
                 a_lane_is_canceled_in_order_up_to_the_limit
@@ -145,12 +169,17 @@ macro_rules! conformance {
                 retention_forgets_no_idempotency_key_of_another_message
                 retention_leaves_nothing_of_a_message
                 retention_walks_all_applications_by_pages
+                payloads_go_before_their_message_once_it_has_ended
+                attempts_go_before_their_message_and_the_numbers_go_on
+                a_payload_goes_at_once_where_all_of_its_deliveries_succeeded
+                exceptions_hold_for_their_application_and_event_type
             }
             query {
                 messages_are_listed_in_each_order_and_completely
                 a_page_of_large_payloads_ends_early_and_leads_on
                 messages_are_found_by_each_filter
                 messages_are_found_by_type_channel_and_endpoint
+                messages_are_found_by_ordering_key_and_tag
                 attempts_are_listed_in_each_order_and_completely
                 attempts_are_found_by_each_filter
                 attempts_are_found_by_type_and_channel_of_their_messages
@@ -160,6 +189,12 @@ macro_rules! conformance {
                 deliveries_come_in_the_order_of_the_routing_and_show_leases
                 limits_are_clamped
                 what_is_unknown_is_not_found
+            }
+            walk {
+                a_walk_shows_how_deliveries_stand_and_no_payload
+                a_walk_looks_at_no_more_than_its_limit_whatever_fits
+                a_walk_keeps_to_its_window_and_filters
+                a_walk_s_limit_is_clamped
             }
             count {
                 each_delivery_is_counted_once_in_the_state_that_it_is_in

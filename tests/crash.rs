@@ -32,6 +32,7 @@ use receiver::Arrival;
 use ringback::store::{AttemptQuery, MessageQuery};
 use ringback::{ApplicationId, Attempt, Outcome, Ringback, StateKind};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 const NAME: &str = "what_was_acknowledged_is_delivered_however_often_the_sender_is_killed";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -63,31 +64,59 @@ fn what_was_acknowledged_is_delivered_however_often_the_sender_is_killed() {
             &path("RINGBACK_CRASH_FOLDER"),
             &std::env::var("RINGBACK_CRASH_RECEIVER").unwrap(),
             number("RINGBACK_CRASH_START", 0),
+            number("RINGBACK_CRASH_COMPACTING", 0) == 1,
         )),
-        _ => runtime.block_on(kill_often(number("RINGBACK_CRASH_ROUNDS", 20), number("RINGBACK_CRASH_SEED", 1))),
+        _ => {
+            let draw = (number("RINGBACK_CRASH_ROUNDS", 20), number("RINGBACK_CRASH_SEED", 1));
+            runtime.block_on(kill_often(draw.0, draw.1, false));
+        }
     }
 }
 
-async fn kill_often(rounds: u64, seed: u64) {
+/// A sender that compacts its store all the time, one compaction after the other: a kill hits any moment of one.
+#[test]
+fn what_was_acknowledged_is_delivered_although_the_sender_is_killed_while_it_compacts() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let draw = (number("RINGBACK_CRASH_ROUNDS", 20), number("RINGBACK_CRASH_SEED", 2));
+    runtime.block_on(kill_often(draw.0, draw.1, true));
+}
+
+/// One of the two at a time: each has a rate to keep.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn kill_often(rounds: u64, seed: u64, compacting: bool) {
+    let _alone = ALONE.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let (folder, ledger) = (dir.path().join("sender"), dir.path().join("ledger"));
     let mut receiver = Process::start(&[("ROLE", "receiver"), ("LEDGER", ledger.to_str().unwrap())]);
     let url = receiver.wait_for("listening").expect("the receiver starts");
 
     let mut acknowledged: BTreeMap<u64, String> = BTreeMap::new();
+    let (mut compacted, mut cut_off) = (0, 0);
     for round in 0..rounds {
         let start = first_gap(&acknowledged);
-        for (number, id) in kill_once(&folder, &url, start, (seed, round)) {
-            let before = acknowledged.insert(number, id.clone());
+        let said = kill_once(&folder, &url, start, (seed, round), compacting);
+        for line in said.iter().filter_map(|line| line.strip_prefix("sent ")) {
+            let (number, id) = line.split_once(' ').unwrap();
+            let before = acknowledged.insert(number.parse().unwrap(), id.to_owned());
             assert!(before.is_none_or(|before| before == id), "{number} was stored twice");
         }
+        compacted += said.iter().filter(|line| *line == "compacted").count();
+        cut_off += usize::from(databases(&folder) > 1);
+    }
+    if compacting {
+        println!("{compacted} compactions, {cut_off} of them cut off by the kill");
+        assert!(compacted > 0 && cut_off as u64 * 4 > rounds, "the kills hit compactions");
     }
     let (log, states) = drain(&folder).await;
     receiver.end();
+    assert_eq!(databases(&folder), 1, "what the kills left behind is gone");
 
     let text = std::fs::read_to_string(&ledger).unwrap();
     let arrivals: Vec<Arrival> = text.lines().map(Arrival::read).collect();
-    compare(rounds, &acknowledged, &arrivals, &log);
+    // A compaction takes its part of the disk.
+    compare(rounds, if compacting { 5 } else { 20 }, &acknowledged, &arrivals, &log);
     assert!(states.keys().all(|state| *state == StateKind::Delivered), "{states:?}");
 }
 
@@ -96,12 +125,17 @@ fn first_gap(acknowledged: &BTreeMap<u64, String>) -> u64 {
     (0..).find(|number| !acknowledged.contains_key(number)).unwrap_or_default()
 }
 
-/// Starts a sender, kills it at a random moment, and gives what it had acknowledged by then. Every other one is
+/// Starts a sender, kills it at a random moment, and gives what it had said by then. Every other one is
 /// killed at a random moment after its start, the others after they have begun to send.
-fn kill_once(folder: &Path, receiver: &str, start: u64, draw: (u64, u64)) -> Vec<(u64, String)> {
+fn kill_once(folder: &Path, receiver: &str, start: u64, draw: (u64, u64), compacting: bool) -> Vec<String> {
     let start = start.to_string();
-    let settings =
-        [("ROLE", "sender"), ("FOLDER", folder.to_str().unwrap()), ("RECEIVER", receiver), ("START", &start)];
+    let settings = [
+        ("ROLE", "sender"),
+        ("FOLDER", folder.to_str().unwrap()),
+        ("RECEIVER", receiver),
+        ("START", &start),
+        ("COMPACTING", if compacting { "1" } else { "0" }),
+    ];
     let mut sender = Process::start(&settings);
     let hash = Sha256::digest([draw.0.to_be_bytes(), draw.1.to_be_bytes()].concat());
     let pause = Duration::from_millis(50 + u64::from(u16::from_be_bytes([hash[0], hash[1]])) % 351);
@@ -110,9 +144,13 @@ fn kill_once(folder: &Path, receiver: &str, start: u64, draw: (u64, u64)) -> Vec
     }
     std::thread::sleep(pause);
     sender.kill();
-    let said = sender.rest();
-    let sent = said.iter().filter_map(|line| line.strip_prefix("sent ")?.split_once(' '));
-    sent.map(|(number, id)| (number.parse().unwrap(), id.to_owned())).collect()
+    sender.rest()
+}
+
+/// How many databases stand in a folder.
+fn databases(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("sled")).count()
 }
 
 /// Delivers what is left, in this process; gives the log and how many deliveries stand how.
@@ -161,7 +199,7 @@ async fn log(ringback: &Ringback, application: ApplicationId) -> Vec<Attempt> {
     }
 }
 
-fn compare(rounds: u64, acknowledged: &BTreeMap<u64, String>, arrivals: &[Arrival], log: &[Attempt]) {
+fn compare(rounds: u64, least: u64, acknowledged: &BTreeMap<u64, String>, arrivals: &[Arrival], log: &[Attempt]) {
     for arrival in arrivals {
         assert!(arrival.bytes_fit && arrival.verified, "{arrival:?}");
     }
@@ -173,6 +211,22 @@ fn compare(rounds: u64, acknowledged: &BTreeMap<u64, String>, arrivals: &[Arriva
     let lost = acknowledged.iter().filter(|(number, id)| numbers.get(id.as_str()) != Some(number)).count();
     let messages: HashSet<&str> = accepted.keys().map(|(message, _)| message.as_str()).collect();
     let numbers: HashSet<u64> = numbers.into_values().collect();
+
+    // Of each key none arrives before the one that was sent before it has: neither for the first time nor again.
+    let mut accepted_of: HashMap<(&str, u64), u64> = HashMap::new();
+    let mut ordered = 0;
+    for arrival in arrivals {
+        let Some(key) = sender::ordering_key(arrival.number) else { continue };
+        let last = accepted_of.get(&(arrival.path.as_str(), key)).copied();
+        let step = 8 * 8;
+        let expected = last.map_or(key, |last| last + step);
+        assert!(arrival.number == expected || Some(arrival.number) == last, "{arrival:?} after {last:?}");
+        if arrival.accepted {
+            accepted_of.insert((arrival.path.as_str(), key), arrival.number);
+            ordered += 1;
+        }
+    }
+    assert!(ordered > 100, "{ordered} messages had a key");
 
     // What the log calls delivered, the receiver has accepted; each delivery once in the log.
     let delivered: Vec<_> = log.iter().filter(|attempt| attempt.result == StateKind::Delivered).collect();
@@ -203,7 +257,7 @@ fn compare(rounds: u64, acknowledged: &BTreeMap<u64, String>, arrivals: &[Arriva
     // Only what was under way or not yet settled at a kill is repeated.
     assert!(twice <= rounds as usize * UNSETTLED && unlogged <= rounds as usize * UNSETTLED);
     let rate = acknowledged.len() as u64 / rounds.max(1);
-    assert!(rate > 20, "the senders got something done between the kills: {rate} messages each");
+    assert!(rate > least, "the senders got something done between the kills: {rate} messages each");
 }
 
 /// This test's program, started anew in another role.

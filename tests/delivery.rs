@@ -15,5 +15,11 @@ mod expunge;
 mod lanes;
 #[path = "delivery/life.rs"]
 mod life;
+#[path = "delivery/ordering.rs"]
+mod ordering;
 #[path = "delivery/outcomes.rs"]
 mod outcomes;
+#[path = "delivery/schedule.rs"]
+mod schedule;
+#[path = "delivery/standing.rs"]
+mod standing;

@@ -20,7 +20,7 @@ use support::{Behaviour, Receiver, World, retries};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const DELIVERED: Outcome = Outcome::Answered { status: 204, retry_after: None };
+const DELIVERED: Outcome = Outcome::answered(204);
 const BLOCKED: Outcome = Outcome::Failed(Failure::BlockedAddress);
 const NO_NAME: Outcome = Outcome::Failed(Failure::Dns);
 
@@ -368,7 +368,7 @@ async fn a_redirect_inside_is_an_answer_and_never_followed() {
                 .await;
         let dns = Dns::start(|_| Answer::NoSuchName).await;
         let outcome = post(&transport(allowing(&["127.0.0.0/8"]), &dns), &receiver.url).await;
-        assert_eq!(outcome, Outcome::Answered { status, retry_after: None });
+        assert_eq!(outcome, Outcome::answered(status));
     }
     assert_eq!(inside.connections(), 0);
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringback::{
-    EndpointId, Error, JobId, JobStatus, MessageId, NewEndpoint, ReplayFilter, ReplayJob, State, StateKind, Trigger,
+    EndpointId, Error, JobId, JobStatus, MessageId, NewEndpoint, NewReplay, ReplayFilter, ReplayJob, State, StateKind,
+    Trigger,
 };
 use support::{Behaviour, Receiver, World, quick, retries, until};
 use tokio::sync::Semaphore;
@@ -149,8 +150,8 @@ async fn a_job_replays_each_dead_letter_of_an_endpoint_once() {
     world.all_ended(&sent).await;
     up.store(true, Ordering::SeqCst);
     let filter = ReplayFilter { endpoint: Some(endpoint), ..ReplayFilter::default() };
-    let preview = world.ringback.preview_replay(world.app, &filter).await.unwrap();
-    let job = world.ringback.start_replay(world.app, filter, 2000).await.unwrap();
+    let preview = world.ringback.preview_replay(world.app, filter.clone()).await.unwrap().count;
+    let job = world.ringback.start_replay(world.app, NewReplay::from(filter).rate(2000)).await.unwrap();
     assert_eq!((preview, job.total, job.status), (120, 120, JobStatus::Running));
     let job = finished(&world, job.id).await;
     assert_eq!((job.status, job.replayed, job.skipped), (JobStatus::Finished, 120, 0));
@@ -178,8 +179,8 @@ async fn a_job_over_an_application_takes_the_letters_of_its_window() {
     ups.iter().for_each(|up| up.store(true, Ordering::SeqCst));
     let window = (sent[1][0].time(), sent[2][0].time());
     let filter = ReplayFilter { since: Some(window.0), until: Some(window.1), ..ReplayFilter::default() };
-    assert_eq!(world.ringback.preview_replay(world.app, &filter).await.unwrap(), 8);
-    let job = world.ringback.start_replay(world.app, filter, 1000).await.unwrap();
+    assert_eq!(world.ringback.preview_replay(world.app, filter.clone()).await.unwrap().count, 8);
+    let job = world.ringback.start_replay(world.app, NewReplay::from(filter).rate(1000)).await.unwrap();
     let job = finished(&world, job.id).await;
     assert_eq!((job.total, job.replayed), (8, 8));
     world.all_ended(&sent[1]).await;
@@ -196,7 +197,8 @@ async fn a_letter_that_dies_again_is_not_replayed_twice_by_its_job_nor_is_a_late
     world.endpoint(once(&receiver.url)).await;
     let sent = world.send_many(20).await;
     world.all_ended(&sent).await;
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 100).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(100)).await.unwrap().id;
     let later = world.send_many(5).await;
     let job = finished(&world, job).await;
     world.all_ended(&later).await;
@@ -216,7 +218,8 @@ async fn a_job_keeps_its_rate_and_shows_its_progress() {
     world.all_ended(&sent).await;
     up.store(true, Ordering::SeqCst);
     let start = Instant::now();
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 50).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(50)).await.unwrap().id;
     let mut seen = vec![0];
     loop {
         let job = world.ringback.replay_job(job).await.unwrap();
@@ -245,7 +248,8 @@ async fn a_job_that_is_stopped_replays_no_more() {
     let sent = world.send_many(100).await;
     world.all_ended(&sent).await;
     up.store(true, Ordering::SeqCst);
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 100).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(100)).await.unwrap().id;
     until(async || world.ringback.replay_job(job).await.unwrap().replayed >= 10).await;
     let stopped = world.ringback.stop_replay(job).await.unwrap();
     assert_eq!(stopped.status, JobStatus::Stopped);
@@ -268,7 +272,8 @@ async fn a_job_goes_on_after_a_restart_and_neither_skips_nor_doubles() {
     let sent = world.send_many(150).await;
     world.all_ended(&sent).await;
     up.store(true, Ordering::SeqCst);
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 200).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(200)).await.unwrap().id;
     for progress in [20, 60, 100] {
         until(async || world.ringback.replay_job(job).await.unwrap().replayed >= progress).await;
         world.reopen().await;
@@ -292,7 +297,8 @@ async fn letters_to_a_disabled_endpoint_stay_dead_and_are_counted_as_skipped() {
     let sent = world.send_many(7).await;
     world.all_ended(&sent).await;
     world.ringback.disable_endpoint(world.app, endpoint).await.unwrap();
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 1000).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(1000)).await.unwrap().id;
     let job = finished(&world, job).await;
     assert_eq!((job.replayed, job.skipped, receiver.count()), (0, 7, 7));
     assert_eq!(world.dead().await.len(), 7);

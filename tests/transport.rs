@@ -160,7 +160,7 @@ fn failure(reply: &Reply) -> Failure {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome::Answered { status, retry_after: None }
+    Outcome::answered(status)
 }
 
 #[tokio::test]
@@ -227,7 +227,10 @@ async fn retry_after_is_read_from_every_answer_that_has_one() {
         let (address, _) =
             answering(format!("HTTP/1.1 {status} x\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n")).await;
         let retry_after = seconds.map(Duration::from_secs);
-        assert_eq!(post(format!("http://{address}/")).await.outcome, Outcome::Answered { status, retry_after });
+        assert_eq!(
+            post(format!("http://{address}/")).await.outcome,
+            Outcome::Answered { status, retry_after, asked: None }
+        );
     }
 }
 
@@ -657,5 +660,8 @@ async fn the_system_clock_serves_a_transport() {
     let policy = Policy { allowed_networks: vec!["127.0.0.0/8".parse().unwrap()], ..Policy::default() };
     let clock = Arc::new(SystemClock::starting_after(Timestamp::ZERO));
     let reply = HttpTransport::new(policy, b"", clock).unwrap().post(request(format!("http://{address}/"))).await;
-    assert_eq!(reply.outcome, Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(5)) });
+    assert_eq!(
+        reply.outcome,
+        Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(5)), asked: None }
+    );
 }

@@ -68,7 +68,7 @@ impl Subject {
     pub fn settlement(&self, lease: Lease) -> Settlement {
         let (time, random) = self.id();
         let id = AttemptId::from_parts(time, random);
-        let outcome = Outcome::Answered { status: 200, retry_after: None };
+        let outcome = Outcome::answered(200);
         let mut attempt = testing::attempt(id, lease.delivery, lease.progress, outcome, StateKind::Delivered);
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         attempt.request_headers = [
@@ -93,6 +93,6 @@ impl Subject {
             truncated: false,
             expunged: false,
         });
-        Settlement { lease, attempt: Some(attempt), state: State::Delivered { at: self.clock.now() } }
+        Settlement { lease, attempt: Some(attempt), state: State::Delivered { at: self.clock.now() }, lets_pass: false }
     }
 }

@@ -9,6 +9,7 @@ use super::arguments::pair;
 use super::exit::{Exit, Problem};
 use super::out::confirm;
 use super::records::{Application, Record, list};
+use super::retention::Rules;
 use super::table::Table;
 use super::target::{Session, Target};
 use super::times;
@@ -42,6 +43,8 @@ pub(super) enum What {
         metadata: Vec<(String, String)>,
         #[command(flatten)]
         bounds: Bounds,
+        #[command(flatten)]
+        retention: Rules,
         /// Take the one that has this uid, if there is one
         #[arg(long, requires = "uid")]
         get_if_exists: bool,
@@ -69,6 +72,8 @@ pub(super) enum What {
         /// Go back to the default of this; can be given more than once
         #[arg(long, value_name = "MEMBER", value_parser = RESETTABLE)]
         reset: Vec<String>,
+        #[command(flatten)]
+        retention: Rules,
     },
     /// Deletes one, with its endpoints
     Delete {
@@ -132,14 +137,16 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
     let api = &session.api;
     match what {
         What::List { limit } => return show_list(session, limit).await,
-        What::Create { name, uid, metadata, bounds, get_if_exists } => {
-            let body = members(Some(name), uid, metadata, &bounds);
+        What::Create { name, uid, metadata, bounds, retention, get_if_exists } => {
+            let mut body = members(Some(name), uid, metadata, &bounds);
+            body.extend(retention.member()?.map(|retention| ("retention".to_owned(), retention)));
             let query = if get_if_exists { vec![("get_if_exists", "true".to_owned())] } else { Vec::new() };
             show(session, &api.post(&["app"], &query, &body).await?)?;
         }
         What::Get { app } => show(session, &api.get(&["app", &app], &Vec::new()).await?)?,
-        What::Update { app, name, uid, metadata, bounds, reset } => {
+        What::Update { app, name, uid, metadata, bounds, reset, retention } => {
             let mut body = members(name, uid, metadata, &bounds);
+            body.extend(retention.member()?.map(|retention| ("retention".to_owned(), retention)));
             body.extend(reset.into_iter().map(|member| (member, Value::Null)));
             show(session, &api.patch(&["app", &app], &body).await?)?;
         }
@@ -197,5 +204,6 @@ fn show(session: &Session, app: &Record<Application>) -> Result<(), Problem> {
     for (name, value) in &app.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }
+    super::retention::show(out, app.retention.as_ref())?;
     out.field("created", &app.created_at)
 }

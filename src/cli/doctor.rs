@@ -32,6 +32,8 @@ struct Report {
     applications: Vec<Counts>,
     #[serde(default)]
     problems: Vec<String>,
+    #[serde(default)]
+    advice: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -41,6 +43,7 @@ struct Store {
     open_bytes: u64,
     leased: u64,
     disk_bytes: u64,
+    kept_bytes: u64,
     damaged: u64,
 }
 
@@ -70,6 +73,7 @@ struct Counts {
     uid: Option<String>,
     messages: u64,
     waiting: u64,
+    held: u64,
     leased: u64,
     delivered: u64,
     dead: u64,
@@ -104,6 +108,9 @@ pub(super) async fn run(session: &Session) -> Result<Exit, Problem> {
     for counts in report.applications.iter().filter(|counts| counts.dead > 0) {
         out.line(&out.paint(Style::Waiting, &advice(counts)))?;
     }
+    for advice in &report.advice {
+        out.line(&out.paint(Style::Waiting, &super::escape::shown(advice)))?;
+    }
     let dead = report.applications.iter().any(|counts| counts.dead > 0);
     out.line(&match (report.ok, dead || stuck > 0) {
         (true, false) => out.paint(Style::Good, "all is well"),
@@ -114,12 +121,13 @@ pub(super) async fn run(session: &Session) -> Result<Exit, Problem> {
 }
 
 fn show_store(out: &Out, store: &Store) -> Result<(), Problem> {
-    let Store { open, open_bytes, leased, disk_bytes, damaged } = store;
+    let Store { open, open_bytes, leased, disk_bytes, kept_bytes, damaged } = store;
     out.field(
         "open",
         &format!("{open} {}, {} of payloads", plural(*open, "delivery", "deliveries"), bytes(*open_bytes)),
     )?;
     out.field("on their way", &leased.to_string())?;
+    out.field("kept", &bytes(*kept_bytes))?;
     out.field("on disk", &bytes(*disk_bytes))?;
     out.field("damaged", &format!("{damaged} {}", plural(*damaged, "record", "records")))
 }
@@ -137,15 +145,15 @@ fn show_keys(out: &Out, keys: &Keys) -> Result<(), Problem> {
 }
 
 fn show_counts(out: &Out, applications: &[Counts]) -> Result<(), Problem> {
-    let head = ["application", "uid", "messages", "waiting", "on their way", "delivered", "dead", "canceled"];
+    let head = ["application", "uid", "messages", "waiting", "held", "on their way", "delivered", "dead", "canceled"];
     let mut table = Table::new(&head);
     for counts in applications {
-        let Counts { messages, waiting, leased, delivered, dead, canceled, .. } = counts;
-        let [messages, waiting, leased, delivered, dead, canceled] =
-            [messages, waiting, leased, delivered, dead, canceled].map(u64::to_string);
+        let Counts { messages, waiting, held, leased, delivered, dead, canceled, .. } = counts;
+        let [messages, waiting, held, leased, delivered, dead, canceled] =
+            [messages, waiting, held, leased, delivered, dead, canceled].map(u64::to_string);
         let style = if counts.adds_up { Style::Plain } else { Style::Bad };
         let uid = counts.uid.as_deref().unwrap_or("-");
-        let cells = [counts.id.as_str(), uid, &messages, &waiting, &leased, &delivered, &dead, &canceled];
+        let cells = [counts.id.as_str(), uid, &messages, &waiting, &held, &leased, &delivered, &dead, &canceled];
         table.styled(cells.map(|cell| (cell, style)), (!counts.adds_up).then_some("these do not add up"));
     }
     table.print(out, "there are no applications")
@@ -164,7 +172,7 @@ pub(super) fn plural(count: u64, one: &'static str, many: &'static str) -> &'sta
 }
 
 /// Bytes as people read them: `512 bytes`, `4.0 MiB`.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     if count < 1024 {
         return format!("{count} {}", plural(count, "byte", "bytes"));
     }

@@ -28,6 +28,12 @@ pub(super) struct Options {
     /// Only those in this channel
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
+    /// Only those with this ordering key
+    #[arg(long, value_name = "KEY")]
+    ordering_key: Option<String>,
+    /// Only those with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// From then on, such as 2h or 2026-01-31T08:30:00Z
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     since: Option<Timestamp>,
@@ -47,6 +53,8 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
         ("unrouted", options.unrouted.then(|| "true".to_owned())),
         ("endpoint_id", options.endpoint),
         ("channel", options.channel),
+        ("ordering_key", options.ordering_key),
+        ("tag", options.tag),
         ("after", options.since.map(|time| time.to_string())),
         ("before", options.until.map(|time| time.to_string())),
     ];

@@ -85,6 +85,8 @@ pub(super) struct Application {
     pub(super) max_in_flight: Option<u32>,
     pub(super) weight: Option<u32>,
     #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -98,6 +100,8 @@ pub(super) struct Endpoint {
     pub(super) description: String,
     #[serde(default)]
     pub(super) disabled: bool,
+    pub(super) disabled_since: Option<String>,
+    pub(super) disabled_reason: Option<String>,
     pub(super) event_types: Option<Vec<String>>,
     pub(super) channels: Option<Vec<String>>,
     #[serde(default)]
@@ -111,6 +115,11 @@ pub(super) struct Endpoint {
     pub(super) max_in_flight: Option<u32>,
     pub(super) throttle_rate: Option<u32>,
     pub(super) weight: Option<u32>,
+    pub(super) auto_disable: Option<bool>,
+    #[serde(default)]
+    pub(super) replay_only: bool,
+    #[serde(default)]
+    pub(super) blocked_head: Value,
     #[serde(default)]
     pub(super) created_at: String,
 }
@@ -121,8 +130,29 @@ impl Endpoint {
         self.profile.as_str().or_else(|| self.profile["name"].as_str()).unwrap_or_default()
     }
 
+    /// Whether it takes events, and if not, since when and why.
+    pub(super) fn state(&self) -> String {
+        if !self.disabled {
+            return "enabled".to_owned();
+        }
+        let why = match self.disabled_reason.as_deref() {
+            Some("requested") | None => "",
+            Some("failing") => ": it did nothing but fail",
+            Some("gone") => ": its receiver is gone (410)",
+            Some("askedByReceiver") => ": its receiver asked for it",
+            Some(other) => &format!(": {other}"),
+        };
+        match &self.disabled_since {
+            Some(since) => format!("disabled since {since}{why}"),
+            None => format!("disabled{why}"),
+        }
+    }
+
     /// Which events it wants.
     pub(super) fn wants(&self) -> String {
+        if self.replay_only {
+            return "replays only".to_owned();
+        }
         let types = self.event_types.as_deref().unwrap_or_default();
         let channels = self.channels.as_deref().unwrap_or_default();
         let types = if types.is_empty() { "all".to_owned() } else { types.join(" ") };
@@ -170,6 +200,8 @@ pub(super) struct EventType {
     pub(super) archived: bool,
     #[serde(default)]
     pub(super) deprecated: bool,
+    #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,6 +221,10 @@ pub(super) struct Message {
     pub(super) test: bool,
     #[serde(default)]
     pub(super) expunged: bool,
+    pub(super) ordering_key: Option<String>,
+    pub(super) deliver_at: Option<String>,
+    pub(super) expire_at: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
 }
 
 impl Message {
@@ -287,6 +323,7 @@ pub(super) struct State {
     pub(super) state: String,
     pub(super) at: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -294,6 +331,9 @@ pub(super) struct State {
 pub(super) struct ReplayJob {
     pub(super) id: String,
     pub(super) endpoint_id: Option<String>,
+    #[serde(default)]
+    pub(super) what: String,
+    pub(super) to_endpoint_id: Option<String>,
     pub(super) status: String,
     #[serde(default)]
     pub(super) total: u64,
@@ -302,7 +342,20 @@ pub(super) struct ReplayJob {
     #[serde(default)]
     pub(super) skipped: u64,
     #[serde(default)]
+    pub(super) skips: ReplaySkips,
+    pub(super) remaining_seconds: Option<u64>,
+    #[serde(default)]
     pub(super) created_at: String,
+}
+
+/// How many deliveries a job has left as they were, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ReplaySkips {
+    pub(super) closed: u64,
+    pub(super) expunged: u64,
+    pub(super) under_way: u64,
+    pub(super) gone: u64,
 }
 
 #[cfg(test)]

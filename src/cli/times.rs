@@ -49,6 +49,17 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     Ok(now() - ago)
 }
 
+/// Reads a point in time to come: a duration from now (`15m`) or RFC 3339.
+pub(crate) fn ahead(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ahead = duration(text).map_err(|_| {
+        format!("`{text}` is neither a time such as 2026-01-31T08:30:00Z nor a duration from now such as 15m or 2h")
+    })?;
+    Ok(now() + ahead)
+}
+
 /// Reads a signature's time: Unix seconds, or RFC 3339.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     match text.parse::<u64>() {

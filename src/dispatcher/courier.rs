@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::attempt::{Attempt, Timing, Trigger};
 use crate::body;
-use crate::delivery::{Failure, Outcome, Progress, StateKind};
+use crate::delivery::{self, Failure, Outcome, Progress, StateKind, Terms};
 use crate::directory::Destination;
 use crate::id::AttemptId;
 use crate::invalid::Invalid;
@@ -27,7 +27,8 @@ pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destina
     let (started_at, random) = parts.ids.next(parts.clock.now());
     let id = AttemptId::from_parts(started_at, random);
     // A panic in here costs this attempt, never the dispatcher or the permit.
-    let tried = AssertUnwindSafe(try_it(&parts, &lease, &destination)).catch_unwind().await;
+    let mut terms = Terms::default();
+    let tried = AssertUnwindSafe(try_it(&parts, &lease, &destination, &mut terms)).catch_unwind().await;
     let tried = tried.unwrap_or_else(|_| Some(Tried::not_sent(Failure::Panicked)));
     let attempt = tried.map(|tried| {
         let progress = lease.progress.tried();
@@ -49,7 +50,7 @@ pub(super) async fn attempt(parts: Parts, lease: Lease, destination: Arc<Destina
     });
     let ended_at = parts.clock.now();
     let open = parts.directory.open(destination.lane());
-    Box::new(Attempted { lease, destination, attempt, ended_at, draw: crate::random::draw(), open })
+    Box::new(Attempted { lease, destination, attempt, terms, ended_at, draw: crate::random::draw(), open })
 }
 
 fn trigger(progress: Progress, test: bool) -> Trigger {
@@ -81,23 +82,29 @@ impl Tried {
     }
 }
 
-/// `None` if the store could not say what the message is, or the endpoint has moved to another origin since: then nothing
-/// was tried.
-async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination) -> Option<Tried> {
+/// `None` if nothing was tried: the store could not say what the message is, it has expired, or the endpoint
+/// has moved to another origin since. `terms` are what the message sets.
+async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination, terms: &mut Terms) -> Option<Tried> {
+    let message = match &lease.message {
+        Some(message) => Ok(Some(Arc::clone(message))),
+        None => parts.store.message(lease.delivery.lane.application, lease.delivery.message).await,
+    };
+    if let Ok(Some(message)) = &message {
+        let rule = destination.endpoint.settings.blocked_head.unwrap_or_default();
+        let blocked_head = message.ordering_key.is_some().then_some(rule);
+        *terms = Terms { expires_at: message.expires_at, blocked_head };
+    }
     if lease.lost {
         return Some(Tried::with(LOST, false));
     }
-    let message = match &lease.message {
-        Some(message) => Arc::clone(message),
-        None => {
-            let delivery = lease.delivery;
-            match parts.store.message(delivery.lane.application, delivery.message).await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Some(Tried::not_sent(Failure::Damaged)),
-                Err(_) => return None,
-            }
-        }
+    let message = match message {
+        Ok(Some(message)) => message,
+        Ok(None) => return Some(Tried::not_sent(Failure::Damaged)),
+        Err(_) => return None,
     };
+    if delivery::before(lease.progress, parts.clock.now(), *terms).is_some() {
+        return None;
+    }
     if message.expunged {
         return Some(Tried::with(Outcome::Failed(Failure::Expunged), message.test));
     }
@@ -192,7 +199,9 @@ mod tests {
     use crate::header::CustomHeader;
     use crate::id::{ApplicationId, EndpointId, MessageId};
     use crate::message::Routing;
+    use crate::observed::Observed;
     use crate::random::IdSource;
+    use crate::standing::Rule;
     use crate::store::Fence;
     use crate::store::memory::MemoryStore;
     use crate::testing;
@@ -205,7 +214,7 @@ mod tests {
     impl Transport for Counting {
         fn post(&self, _: Request) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
             self.0.fetch_add(1, Ordering::SeqCst);
-            let outcome = Outcome::Answered { status: 200, retry_after: None };
+            let outcome = Outcome::answered(200);
             Box::pin(async move { Reply { outcome, response: None, timing: Timing::default() } })
         }
     }
@@ -235,6 +244,7 @@ mod tests {
             directory: Arc::clone(&directory),
             sweeps: Arc::new(Sweeps::default()),
             board: Arc::new(Board::default()),
+            observed: Arc::new(Observed::new(Rule { after: None, failures: 1 }, None)),
             ids: Arc::new(IdSource::new()),
             settled: broadcast::Sender::new(1),
         };

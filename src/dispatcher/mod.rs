@@ -19,6 +19,7 @@ use crate::attempt::Attempt;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::directory::{Directory, Sweeps};
+use crate::observed::Observed;
 use crate::plan::{Attempted, Caps, Command, Event, Plan, stragglers};
 use crate::random::IdSource;
 use crate::store::{self, Settled, Settlement, Store};
@@ -33,6 +34,7 @@ pub(crate) struct Parts {
     pub(crate) directory: Arc<Directory>,
     pub(crate) sweeps: Arc<Sweeps>,
     pub(crate) board: Arc<Board>,
+    pub(crate) observed: Arc<Observed>,
     pub(crate) ids: Arc<IdSource>,
     /// Settled attempts, for whoever watches.
     pub(crate) settled: broadcast::Sender<Arc<Attempt>>,
@@ -155,6 +157,8 @@ impl Dispatcher {
                 for (settlement, settled) in batch.iter().zip(results) {
                     self.publish(settlement, *settled);
                 }
+                let Parts { observed, directory, clock, .. } = &self.parts;
+                observed.settled(&batch, results, directory, clock.now());
                 for (lane, reason) in stragglers(&batch, &self.parts.directory) {
                     self.parts.sweeps.note(lane, Err(reason));
                 }
@@ -192,6 +196,7 @@ fn store_failed(error: &store::Error) -> Event {
         | store::Error::Unavailable(_)
         | store::Error::Locked { .. }
         | store::Error::NewerFormat { .. }
+        | store::Error::NotCompacted(_)
         | store::Error::Open { .. } => {
             tracing::warn!(%error, "the dispatcher waits for the store");
             Event::StoreFailed

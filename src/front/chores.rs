@@ -6,14 +6,16 @@ use std::time::Duration;
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
 use crate::id::JobId;
-use crate::store::{Cancel, Prune, Put, Record, RecordKey, RecordKind};
+use crate::store::{Cancel, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::Ringback;
 use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
-const BITE: usize = 250;
+pub(super) const BITE: usize = 250;
+/// How long operational events wait that there was no room for.
+const UNTIL_ROOM: Duration = Duration::from_secs(5);
 /// How long the chores wait after the store failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -21,8 +23,26 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Agenda {
     prune_at: Timestamp,
-    /// Running jobs, and when each gets on.
+    /// Running jobs, the oldest first, and when each gets on.
     jobs: BTreeMap<JobId, Timestamp>,
+    /// When the counts of failing endpoints are written next.
+    counts_at: Timestamp,
+    /// When events that there was no room for are sent.
+    tell_at: Option<Timestamp>,
+}
+
+impl Agenda {
+    /// The jobs that get on, of which there are so many at most.
+    fn active(&self, most: usize) -> impl Iterator<Item = (JobId, Timestamp)> {
+        self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
+    }
+
+    /// When there is something to do again.
+    fn next(&self, most: usize, any_failing: bool) -> Timestamp {
+        let jobs = self.active(most).map(|(_, at)| at);
+        let counts = any_failing.then_some(self.counts_at);
+        jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
+    }
 }
 
 impl Ringback {
@@ -36,14 +56,16 @@ impl Ringback {
                 if !std::mem::replace(&mut known, true) {
                     self.find_jobs(&mut agenda).await.inspect_err(|_| known = false)?;
                 }
+                self.keep_standings(&mut agenda.counts_at).await?;
                 self.sweep().await?;
                 self.advance_jobs(&mut agenda).await?;
                 self.turn_over().await?;
-                self.prune_if_due(&mut agenda).await
+                self.prune_if_due(&mut agenda).await?;
+                self.tell_if_possible(&mut agenda).await
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => agenda.jobs.values().copied().min().unwrap_or(Timestamp::MAX).min(agenda.prune_at),
+                    Ok(()) => agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing()),
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -56,6 +78,8 @@ impl Ringback {
             tokio::select! {
                 () = pause => {}
                 () = self.inner.sweeps.bell.notified() => {}
+                () = self.inner.observed.bell.notified() => {}
+                () = self.inner.outbox.bell.notified() => {}
                 () = self.inner.jobs.notified() => known = false,
                 () = self.inner.shutdown_chores.notified() => return,
             }
@@ -84,23 +108,39 @@ impl Ringback {
         Ok(())
     }
 
+    /// Sends the operator's events; those that there is no room for after a while.
+    async fn tell_if_possible(&self, agenda: &mut Agenda) -> Result<(), Error> {
+        if agenda.tell_at.is_some_and(|at| self.now() < at) {
+            return Ok(());
+        }
+        agenda.tell_at = if self.tell_operator().await? { None } else { Some(self.now() + UNTIL_ROOM) };
+        Ok(())
+    }
+
     async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
         for job in self.replay_jobs().await? {
             if job.status == JobStatus::Running {
                 agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+            } else if !job.told {
+                self.tell_of_replay(job.id).await?;
             }
         }
         Ok(())
     }
 
+    /// One turn for each job whose time has come: none waits for more than the others' turns.
     async fn advance_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
         let now = self.now();
-        let due: Vec<JobId> = agenda.jobs.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        let active = agenda.active(self.inner.config.max_running_replays);
+        let due: Vec<JobId> = active.filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
         for id in due {
             match self.advance_replay(id).await {
-                Ok(Some(job)) => drop(agenda.jobs.insert(id, self.now() + pause(&job))),
-                // Finished, stopped, or its record is lost.
-                Ok(None) | Err(Error::NotFound(_)) => drop(agenda.jobs.remove(&id)),
+                Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
+                // Finished, paused, stopped, or its record is lost.
+                Ok(None) | Err(Error::NotFound(_)) => {
+                    self.tell_of_replay(id).await?;
+                    agenda.jobs.remove(&id);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -117,46 +157,19 @@ impl Ringback {
         Ok(())
     }
 
-    /// Removes what retention allows, now; answers how many messages. [`run`](Ringback::run) does it every
-    /// `Config::prune_every`.
-    ///
-    /// With the messages go replay jobs that ended longer ago than `Config::keep_delivered`, and tokens and receipts
-    /// that have expired. The records of endpoints and applications that were deleted stay, without their secrets: the
-    /// log names them.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub async fn prune(&self) -> Result<usize, Error> {
-        let now = self.now();
-        let config = &self.inner.config;
-        let mut prune = Prune {
-            now,
-            delivered_before: now - config.keep_delivered,
-            ended_before: now - config.keep_ended,
-            after: None,
-            limit: BITE,
-        };
-        let mut removed = 0;
-        loop {
-            let pruned = self.inner.store.prune(prune.clone()).await?;
-            removed += pruned.removed;
-            if pruned.next.is_none() {
-                break;
-            }
-            prune.after = pruned.next;
-        }
+    /// Removes records that nobody needs any more: expired tokens and receipts, jobs that ended long ago.
+    pub(super) async fn prune_records(&self) -> Result<(), Error> {
         self.prune_tokens().await?;
         self.prune_receipts().await?;
-        self.prune_jobs().await?;
-        Ok(removed)
+        self.prune_jobs().await
     }
 
     /// Removes jobs that ended long ago.
     async fn prune_jobs(&self) -> Result<(), Error> {
         let before = self.now() - self.inner.config.keep_delivered;
         for record in self.all_records(RecordKind::ReplayJob, None).await? {
-            let Ok(job) = serde_json::from_slice::<ReplayJob>(&record.value) else { continue };
-            if job.status != JobStatus::Running && job.updated_at < before {
+            let Some(job) = ReplayJob::read(&record.value) else { continue };
+            if job.status.has_ended() && job.updated_at < before {
                 let Record { key, version, .. } = record;
                 self.inner.store.put(vec![Put { key, expected: version, active: true, value: None }]).await?;
             }
@@ -178,22 +191,14 @@ impl Ringback {
     }
 }
 
-/// How many letters a job replays at once: a tenth of a second's worth, at most what one write holds well.
-pub(super) fn bite(rate: u32) -> usize {
-    (rate as usize / 10).clamp(1, 60)
-}
-
-/// How long a job waits after that many, to keep its rate.
-fn pause(job: &ReplayJob) -> Duration {
-    Duration::from_secs_f64(bite(job.rate) as f64 / f64::from(job.rate))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::application::NewApplication;
-    use crate::front::ReplayFilter;
+    use crate::endpoint::NewEndpoint;
     use crate::front::fixture::Fixture;
+    use crate::front::{NewReplay, ReplayFilter, ReplayWhat};
+    use crate::message::NewMessage;
 
     #[tokio::test]
     async fn replay_jobs_go_a_while_after_they_ended_and_running_ones_stay() {
@@ -201,7 +206,7 @@ mod tests {
         let fixture = Fixture::new();
         let ringback = fixture.open().await;
         let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
-        let start = async || ringback.start_replay(app, ReplayFilter::default(), 1).await.unwrap().id;
+        let start = async || ringback.start_replay(app, ReplayFilter::default()).await.unwrap().id;
         let (finished, stopped, running) = (start().await, start().await, start().await);
         assert_eq!(ringback.advance_replay(finished).await, Ok(None), "there is nothing to replay");
         fixture.clock.pass(DAY);
@@ -217,5 +222,48 @@ mod tests {
         fixture.clock.pass(DAY);
         assert_eq!(left().await, [running]);
         assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_jobs_share_the_turns_and_the_others_wait_for_them() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let endpoint = NewEndpoint::at("https://a.example/");
+        let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+        for _ in 0..3 {
+            let sent = ringback.send(app, NewMessage::bytes("a.b", "{}")).await.unwrap().id;
+            ringback.cancel(app, sent, None).await.unwrap();
+        }
+        let most = ringback.config().max_running_replays;
+        let all = || ReplayFilter { what: ReplayWhat::All, endpoint: Some(endpoint), ..ReplayFilter::default() };
+        let mut ids = Vec::new();
+        for _ in 0..most + 2 {
+            ids.push(ringback.start_replay(app, NewReplay::from(all()).rate(1)).await.unwrap().id);
+        }
+        let mut agenda = Agenda { prune_at: Timestamp::MAX, ..Agenda::default() };
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        let dealt_with = async || {
+            let jobs = ringback.replay_jobs().await.unwrap();
+            jobs.iter().map(|job| job.replayed + job.skipped).collect::<Vec<_>>()
+        };
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let first = dealt_with().await;
+        assert!(first[..most].iter().all(|count| *count > 0), "each has had its turn: {first:?}");
+        assert_eq!(first[most..], [0, 0], "they wait");
+        ringback.pause_replay(ids[0]).await.unwrap();
+        fixture.clock.pass(Duration::from_secs(1));
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let then = dealt_with().await;
+        assert_eq!(then[0], first[0], "it rests");
+        assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
+        while !agenda.jobs.is_empty() {
+            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
+            ringback.advance_jobs(&mut agenda).await.unwrap();
+        }
+        ringback.resume_replay(ids[0]).await.unwrap();
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        assert_eq!(agenda.jobs.keys().copied().collect::<Vec<_>>(), [ids[0]]);
     }
 }

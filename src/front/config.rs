@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use std::net::SocketAddr;
 
-use crate::application::validate_throttle_rate;
+use crate::application::{validate_throttle_rate, validate_uid};
 use crate::egress::{Policy, Proxy};
+use crate::id::ApplicationId;
 use crate::invalid::Invalid;
 use crate::keyring::Keyring;
+use crate::retention::Retention;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 
 /// The longest that an endpoint may be made to rest.
@@ -46,12 +48,22 @@ pub struct Config {
     /// A proxy that all deliveries go through. The environment's (`HTTPS_PROXY` and the like) is never asked. While it
     /// cannot be reached, attempts fail as `unreachable` and are made again by the schedule. Default: none.
     pub proxy: Option<Proxy>,
+    /// How long an endpoint may do nothing but fail before it is disabled: from 1 second. The operator is warned after
+    /// half of it, and it is not disabled sooner than half of it after the warning. `None`: never. Default: 5 days.
+    pub disable_after: Option<Duration>,
+    /// An endpoint is not disabled before it has failed this often: from 1. Default: 10.
+    pub disable_after_failures: u32,
+    /// The uid of the application that the operator hears of endpoints and deliveries through: operational events are
+    /// messages of it. It is made if it is not there. Default: none.
+    pub operational_application: Option<String>,
     /// The largest payload, in bytes: at most 16 MiB. Default: 1 MiB.
     pub max_payload: usize,
     /// The most endpoints of an application. Default: 1,000.
     pub max_endpoints: usize,
     /// The most messages of one [`send_batch`](crate::Ringback::send_batch). Default: 1,000.
     pub max_batch: usize,
+    /// The most replay jobs that get on at a time; further ones wait for the oldest. Default: 8.
+    pub max_running_replays: usize,
     /// The most requests on their way at once, in all. Default: 1,024.
     pub max_in_flight: usize,
     /// The most requests on their way to one endpoint, where it does not say otherwise: at most 1,024. Default: 64.
@@ -81,6 +93,13 @@ pub struct Config {
     pub keep_delivered: Duration,
     /// How long messages with a dead or canceled delivery are kept, with their attempts. Default: 90 days.
     pub keep_ended: Duration,
+    /// How long payloads are kept, once all deliveries of their message have ended; the rest of the message stays. Default:
+    /// as long as their message.
+    pub keep_payloads: Option<Duration>,
+    /// How long attempts are kept, with the bodies of their responses. Default: as long as their message.
+    pub keep_attempts: Option<Duration>,
+    /// Whether a payload goes as soon as its message is delivered everywhere. Default: no.
+    pub delete_on_success: bool,
     /// How often retention looks for what it may remove. Default: 1 hour.
     pub prune_every: Duration,
     /// How long [`shutdown`](crate::Ringback::shutdown) lets requests on their way finish. Default: 30 seconds.
@@ -109,9 +128,13 @@ impl Default for Config {
             extra_roots: Vec::new(),
             nameservers: Vec::new(),
             proxy: None,
+            disable_after: Some(DAY * 5),
+            disable_after_failures: 10,
+            operational_application: None,
             max_payload: 1 << 20,
             max_endpoints: 1_000,
             max_batch: 1_000,
+            max_running_replays: 8,
             max_in_flight: 1_024,
             max_in_flight_per_endpoint: 64,
             max_in_flight_per_origin: 256,
@@ -124,6 +147,9 @@ impl Default for Config {
             idempotency_window: DAY,
             keep_delivered: DAY * 30,
             keep_ended: DAY * 90,
+            keep_payloads: None,
+            keep_attempts: None,
+            delete_on_success: false,
             prune_every: Duration::from_secs(3600),
             shutdown_grace: Duration::from_secs(30),
             max_open_bytes: 8 << 30,
@@ -141,6 +167,17 @@ impl Config {
         Config { path: path.into(), ..Config::default() }
     }
 
+    /// The server's own rule of retention.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            keep_delivered: Some(self.keep_delivered),
+            keep_ended: Some(self.keep_ended),
+            keep_payloads: self.keep_payloads,
+            keep_attempts: self.keep_attempts,
+            delete_on_success: Some(self.delete_on_success),
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -150,10 +187,12 @@ impl Config {
             ("maxPayload", self.max_payload),
             ("maxEndpoints", self.max_endpoints),
             ("maxBatch", self.max_batch),
+            ("maxRunningReplays", self.max_running_replays),
             ("maxInFlight", self.max_in_flight),
             ("maxInFlightPerEndpoint", self.max_in_flight_per_endpoint as usize),
             ("maxInFlightPerOrigin", self.max_in_flight_per_origin as usize),
             ("maxUnsettled", self.max_unsettled),
+            ("disableAfterFailures", self.disable_after_failures as usize),
         ];
         if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(Invalid::new(field, "must be at least 1"));
@@ -180,8 +219,24 @@ impl Config {
         if self.breaker_max_rest < self.breaker_rest {
             return Err(Invalid::new("breakerMaxRest", "must not be shorter than breakerRest, which is the first one"));
         }
+        if self.disable_after.is_some_and(|after| after < Duration::from_secs(1)) {
+            return Err(Invalid::new("disableAfter", "must be at least 1 second; without it, nothing is disabled"));
+        }
+        if let Err(invalid) = validate_uid(self.operational_application.as_deref(), ApplicationId::PREFIX) {
+            return Err(Invalid::new("operationalApplication", invalid.problem().to_owned()));
+        }
         if self.prune_every < Duration::from_millis(10) {
             return Err(Invalid::new("pruneEvery", "must be at least 10 milliseconds"));
+        }
+        let longest = self.keep_delivered.max(self.keep_ended);
+        for (field, span) in [("keepPayloads", self.keep_payloads), ("keepAttempts", self.keep_attempts)] {
+            if span.is_some_and(|span| span.is_zero() || span > longest) {
+                return Err(Invalid::new(field, "must be more than 0, and not longer than the messages are kept"));
+            }
+        }
+        if self.delete_on_success && self.keep_payloads.is_some() {
+            let problem = "must not be set with keepPayloads: payloads either go at once, or after a time";
+            return Err(Invalid::new("deleteOnSuccess", problem));
         }
         if self.nameservers.iter().any(|server| server.port() == 0) {
             return Err(Invalid::new("nameservers", "must have a port; name servers answer at 53"));
@@ -225,5 +280,20 @@ mod tests {
         let with = |server: &str| Config { nameservers: vec![server.parse().unwrap()], ..Config::default() };
         assert_eq!(with("10.0.0.2:0").validate().unwrap_err().field(), "nameservers");
         assert!(with("10.0.0.2:53").validate().is_ok());
+    }
+
+    #[test]
+    fn spans_of_payloads_and_attempts_are_not_longer_than_their_messages_are_kept() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate().map_err(|invalid| invalid.field().to_owned())
+        };
+        assert_eq!(refused(|config| config.keep_payloads = Some(DAY * 91)), Err("keepPayloads".into()));
+        assert_eq!(refused(|config| config.keep_attempts = Some(Duration::ZERO)), Err("keepAttempts".into()));
+        let both = |config: &mut Config| (config.keep_payloads, config.delete_on_success) = (Some(DAY), true);
+        assert_eq!(refused(both), Err("deleteOnSuccess".into()));
+        assert_eq!(refused(|config| config.keep_payloads = Some(DAY * 90)), Ok(()));
     }
 }

@@ -18,7 +18,7 @@ use crate::signature;
 use crate::store::Put;
 use crate::time::Timestamp;
 
-use super::{Ringback, records};
+use super::{Ringback, records, standings};
 
 /// How often a change is tried again when the endpoint list moved meanwhile.
 const TRIES: usize = 16;
@@ -38,6 +38,21 @@ impl Ringback {
         let (url, profile) = settings.validate()?;
         self.inner.gate.policy().check_url(&url)?;
         let keys = endpoint::first_keys(&profile, secret, secret_bytes())?;
+        self.store_new(application, settings, keys, disabled.unwrap_or_default()).await
+    }
+
+    /// Makes an endpoint beside another one, with its keys. The settings have been checked.
+    pub(super) async fn create_copy(&self, of: &Endpoint, settings: EndpointSettings) -> Result<Endpoint, Error> {
+        self.store_new(of.application, settings, of.keys.clone(), false).await
+    }
+
+    async fn store_new(
+        &self,
+        application: ApplicationId,
+        settings: EndpointSettings,
+        keys: Vec<SigningKey>,
+        disabled: bool,
+    ) -> Result<Endpoint, Error> {
         let now = self.now();
         let (time, random) = self.inner.ids.next(now);
         let endpoint = Endpoint {
@@ -45,7 +60,7 @@ impl Ringback {
             application,
             settings,
             keys,
-            status: EndpointStatus::Enabled.disabled(disabled.unwrap_or_default(), now),
+            status: EndpointStatus::Enabled.disabled(disabled, now),
             created_at: now,
             updated_at: now,
         };
@@ -182,7 +197,7 @@ impl Ringback {
     pub fn endpoint_health(&self, application: ApplicationId, id: EndpointId) -> Result<EndpointHealth, Error> {
         let destination = self.destination(application, id)?;
         let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.inner.config.max_in_flight_per_endpoint);
-        Ok(self.inner.board.standing(destination.lane()).shown(most, self.now()))
+        Ok(self.inner.board.remembered(destination.lane()).shown(most, self.now()))
     }
 
     /// Reveals an endpoint's newest secret; `None` if it has none.
@@ -236,16 +251,32 @@ impl Ringback {
         found.filter(|destination| !is_deleted(&destination.endpoint)).ok_or(Error::NotFound("endpoint"))
     }
 
-    /// Writes an endpoint, and moves its application's endpoint list in the same write, so that no send that
-    /// was routed over the old list is accepted after it. `old` is what was read before; `None` if it is made.
-    async fn store_endpoint(
+    pub(super) async fn store_endpoint(
         &self,
         endpoint: Endpoint,
         old: Option<&Destination>,
         remove_uid: Option<String>,
         add_uid: Option<String>,
     ) -> Result<Endpoint, Error> {
+        self.store_endpoint_with(endpoint, old, remove_uid, add_uid, None).await
+    }
+
+    /// Writes an endpoint, and moves its application's endpoint list in the same write, so that no send that
+    /// was routed over the old list is accepted after it. `old` is what was read before; `None` if it is made.
+    /// What the operator is told of the change goes along, and `more`; the endpoint's standing goes if it begins anew.
+    pub(super) async fn store_endpoint_with(
+        &self,
+        endpoint: Endpoint,
+        old: Option<&Destination>,
+        remove_uid: Option<String>,
+        add_uid: Option<String>,
+        more: Option<Put>,
+    ) -> Result<Endpoint, Error> {
         let application = endpoint.application;
+        let lane = Lane { application, endpoint: endpoint.id };
+        let before = old.map(|old| &old.endpoint);
+        let begins_anew = before
+            .is_some_and(|before| before.status != endpoint.status || before.settings.url != endpoint.settings.url);
         let mut version = old.map_or(0, |old| old.version);
         for _ in 0..TRIES {
             let tenant = self.tenant(application)?;
@@ -276,11 +307,19 @@ impl Ringback {
                 }
                 batch.push(self.uid_put(key, &endpoint.id.to_bytes()));
             }
-            if self.inner.store.put(batch).await? {
+            if begins_anew && let Some(record) = self.inner.store.get(records::standing_key(lane)).await? {
+                batch.push(standings::removal(lane, record.version));
+            }
+            batch.extend(self.endpoint_events(before, &endpoint));
+            batch.extend(more.clone());
+            if self.put_with_events(batch).await? {
                 self.show_endpoint(&tenant, endpoint.clone(), version + 1)?;
+                if begins_anew {
+                    self.inner.observed.forget(lane);
+                }
                 return Ok(endpoint);
             }
-            // Either the list moved, which is tried again, or the endpoint itself did, which is the caller's to see.
+            // Either the list or the standing moved, which is tried again, or the endpoint itself did, which is the caller's to see.
             self.read_tenant(tenant.application.clone(), tenant.version).await?;
             let tenant = self.tenant(application)?;
             let found = tenant.endpoints.get(&endpoint.id);
@@ -315,6 +354,7 @@ fn is_deleted(endpoint: &Endpoint) -> bool {
 mod tests {
     use super::*;
     use crate::application::NewApplication;
+    use crate::endpoint::DisableReason;
     use crate::front::fixture::Fixture;
 
     #[tokio::test]
@@ -324,13 +364,19 @@ mod tests {
         let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
         let at = |path: &str| NewEndpoint::at(format!("https://a.example/{path}")).throttle_rate(20);
         let made = ringback.create_endpoint(app, at("made").disabled(true)).await.unwrap();
-        let EndpointStatus::Disabled { since } = made.status else { panic!("{made:?}") };
+        let EndpointStatus::Disabled { since, reason: DisableReason::Requested } = made.status else {
+            panic!("{made:?}")
+        };
 
         fixture.clock.pass(Duration::from_secs(1));
         let again = ringback.update_endpoint(app, made.id, at("again").disabled(true)).await.unwrap();
-        assert_eq!(again.status, EndpointStatus::Disabled { since }, "as it was");
+        assert_eq!(again.status, EndpointStatus::Disabled { since, reason: DisableReason::Requested }, "as it was");
         let left = ringback.update_endpoint(app, made.id, at("left")).await.unwrap();
-        assert_eq!(left.status, EndpointStatus::Disabled { since }, "nobody asked for another");
+        assert_eq!(
+            left.status,
+            EndpointStatus::Disabled { since, reason: DisableReason::Requested },
+            "nobody asked for another"
+        );
         assert_eq!(ringback.disable_endpoint(app, made.id).await.unwrap().status, left.status);
 
         let enabled = ringback.update_endpoint(app, made.id, at("enabled").disabled(false)).await.unwrap();

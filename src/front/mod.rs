@@ -4,20 +4,27 @@ mod applications;
 mod cancel;
 mod chores;
 mod claims;
+mod compact;
 mod config;
+mod enable;
 mod endpoints;
 mod event_types;
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod log;
+mod operational;
 mod parts;
 mod receipts;
 mod records;
 mod replay;
+mod retention;
 mod sealing;
 mod send;
+mod standings;
 mod tokens;
 
 use std::sync::Arc;
@@ -33,22 +40,28 @@ use crate::directory::{Directory, Sweeps};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::egress::{Gate, Policy};
 use crate::error::Error;
+use crate::observed::Observed;
 use crate::plan::Caps;
 use crate::random::IdSource;
+use crate::standing::Rule;
 use crate::store::{Health, Store};
 use crate::time::Timestamp;
 use crate::transport::Transport;
 
 use event_types::EventTypes;
+use operational::Outbox;
 use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
+pub use enable::EnableReplay;
 pub use receipts::{Pending, Receipt};
-pub use replay::{JobStatus, ReplayFilter, ReplayJob};
+pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;
 pub use send::Sent;
+pub use standings::Failing;
 pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
@@ -76,13 +89,17 @@ struct Inner {
     run_ended: watch::Sender<bool>,
     shutdown: Notify,
     shutdown_chores: Notify,
+    /// Rings when a rule of retention may have changed.
+    rules_changed: Notify,
     sweeps: Arc<Sweeps>,
     board: Arc<Board>,
+    observed: Arc<Observed>,
+    outbox: Outbox,
     seals: Seals,
     event_types: EventTypes,
     tokens: Tokens,
     receipts: Receipts,
-    /// Rings when a replay job was started.
+    /// Rings when a replay job may get on: it was started or resumed, or another one has made a place.
     jobs: Notify,
 }
 
@@ -156,8 +173,12 @@ impl Ringback {
         clock: Arc<dyn Clock>,
         seals: Seals,
     ) -> Result<Ringback, Error> {
+        let rule = Rule { after: config.disable_after, failures: config.disable_after_failures };
+        let observed = Arc::new(Observed::new(rule, config.operational_application.clone()));
         let ringback = Ringback {
             inner: Arc::new(Inner {
+                observed,
+                outbox: Outbox::default(),
                 gate,
                 config,
                 store,
@@ -170,6 +191,7 @@ impl Ringback {
                 run_ended: watch::Sender::new(true),
                 shutdown: Notify::new(),
                 shutdown_chores: Notify::new(),
+                rules_changed: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 board: Arc::new(Board::default()),
                 jobs: Notify::new(),
@@ -184,6 +206,8 @@ impl Ringback {
         ringback.read_event_types().await?;
         ringback.read_tokens().await?;
         ringback.read_receipts().await?;
+        ringback.read_standings().await?;
+        ringback.read_outbox().await?;
         Ok(ringback)
     }
 
@@ -208,7 +232,13 @@ impl Ringback {
             dispatcher.run(&inner.shutdown, inner.config.shutdown_grace).await;
             inner.shutdown_chores.notify_one();
         };
-        tokio::join!(delivering, self.run_chores());
+        let chores = async {
+            tokio::select! {
+                () = self.run_chores() => {}
+                () = self.delete_on_success() => {}
+            }
+        };
+        tokio::join!(delivering, chores);
         Ok(())
     }
 
@@ -274,6 +304,7 @@ impl Ringback {
             directory: Arc::clone(&inner.directory),
             sweeps: Arc::clone(&inner.sweeps),
             board: Arc::clone(&inner.board),
+            observed: Arc::clone(&inner.observed),
             ids: Arc::clone(&inner.ids),
             settled: inner.settled.clone(),
         }

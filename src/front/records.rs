@@ -15,6 +15,7 @@ use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus, SigningKey};
 use crate::event_type::EventType;
 use crate::header::CustomHeader;
 use crate::id::{ApplicationId, EndpointId, JobId, TokenId};
+use crate::retention::Retention;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -35,6 +36,8 @@ struct StoredApplication {
     max_in_flight: Option<u32>,
     #[serde(default)]
     weight: Option<u32>,
+    #[serde(default)]
+    retention: Retention,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -64,14 +67,18 @@ pub(super) struct StoredEventType {
     feature_flag: Option<String>,
     /// How long the schemas' text is, which stands in records of its own; 0 without schemas.
     pub(super) schemas_bytes: usize,
+    #[serde(default)]
+    retention: Retention,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
 }
 
 impl StoredEventType {
     pub(super) fn into_event_type(self, name: String, schemas: Option<serde_json::Value>) -> EventType {
-        let StoredEventType { description, archived, deprecated, feature_flag, created_at, updated_at, .. } = self;
-        EventType { name, description, archived, deprecated, schemas, feature_flag, created_at, updated_at }
+        let StoredEventType {
+            description, archived, deprecated, feature_flag, retention, created_at, updated_at, ..
+        } = self;
+        EventType { name, description, archived, deprecated, schemas, feature_flag, retention, created_at, updated_at }
     }
 }
 
@@ -121,6 +128,7 @@ pub(super) fn application_to(application: &Application) -> Bytes {
         throttle_rate: application.throttle_rate,
         max_in_flight: application.max_in_flight,
         weight: application.weight,
+        retention: application.retention,
         created_at: application.created_at,
         updated_at: application.updated_at,
     })
@@ -128,9 +136,20 @@ pub(super) fn application_to(application: &Application) -> Bytes {
 
 pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Application> {
     let stored: StoredApplication = serde_json::from_slice(value).ok()?;
-    let StoredApplication { uid, name, metadata, throttle_rate, max_in_flight, weight, created_at, updated_at, .. } =
-        stored;
-    Some(Application { id, uid, name, metadata, throttle_rate, max_in_flight, weight, created_at, updated_at })
+    let StoredApplication { uid, name, metadata, throttle_rate, max_in_flight, weight, retention, .. } = stored;
+    let StoredApplication { created_at, updated_at, .. } = stored;
+    Some(Application {
+        id,
+        uid,
+        name,
+        metadata,
+        throttle_rate,
+        max_in_flight,
+        weight,
+        retention,
+        created_at,
+        updated_at,
+    })
 }
 
 pub(super) fn endpoint_to(endpoint: &Endpoint, seals: &Seals) -> Bytes {
@@ -209,6 +228,7 @@ pub(super) fn event_type_to(event_type: &EventType, schemas_bytes: usize) -> Byt
         deprecated: event_type.deprecated,
         feature_flag: event_type.feature_flag.clone(),
         schemas_bytes,
+        retention: event_type.retention,
         created_at: event_type.created_at,
         updated_at: event_type.updated_at,
     })
@@ -261,6 +281,16 @@ pub(super) fn endpoint_uid_key(application: ApplicationId, uid: &str) -> RecordK
 /// Moves whenever an endpoint of the application changes: what a send was routed over.
 pub(super) fn endpoint_list_key(application: ApplicationId) -> RecordKey {
     RecordKey { kind: RecordKind::EndpointList, application: Some(application), key: Vec::new() }
+}
+
+/// Of the whole store, so that one list has all of them.
+pub(super) fn standing_key(lane: Lane) -> RecordKey {
+    let key = [lane.application.to_bytes(), lane.endpoint.to_bytes()].concat();
+    RecordKey { kind: RecordKind::EndpointStanding, application: None, key }
+}
+
+pub(super) fn operational_event_key(id: [u8; 16]) -> RecordKey {
+    RecordKey { kind: RecordKind::OperationalEvent, application: None, key: id.to_vec() }
 }
 
 pub(super) fn job_key(id: JobId) -> RecordKey {

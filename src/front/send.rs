@@ -13,8 +13,9 @@ use crate::example;
 use crate::fanout;
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::invalid::Invalid;
-use crate::message::{Message, NewMessage, Routing};
+use crate::message::{Message, NewMessage, Routing, Timetable};
 use crate::store::{Enqueue, Enqueued, Idempotency};
+use crate::time::Timestamp;
 
 use super::{Ringback, records};
 
@@ -107,7 +108,7 @@ impl Ringback {
     }
 
     /// Sends to where each message is routed, or as a test to one endpoint.
-    async fn send_all(
+    pub(super) async fn send_all(
         &self,
         application: ApplicationId,
         messages: Vec<NewMessage>,
@@ -168,6 +169,7 @@ impl Ringback {
         };
         let json = check_bodies(tenant, &routing, &new.payload)?;
         let (accepted_at, random) = self.inner.ids.next(self.now());
+        let Timetable { deliver_at, expires_at } = new.timetable(accepted_at)?;
         let message = Message {
             id: MessageId::from_parts(accepted_at, random),
             application,
@@ -181,6 +183,10 @@ impl Ringback {
             test: test.is_some(),
             routing,
             expunged: false,
+            ordering_key: new.ordering_key.clone(),
+            deliver_at,
+            expires_at,
+            tags: new.tags.clone(),
         };
         let idempotency = new.idempotency_key.as_ref().map(|key| Idempotency {
             key: key.clone(),
@@ -219,6 +225,24 @@ fn digest(new: &NewMessage) -> [u8; 32] {
     add(new.event_id.as_deref().unwrap_or_default().as_bytes());
     add(&new.occurred_at.map_or(u64::MAX, |time| time.as_millis()).to_be_bytes());
     new.channels.iter().for_each(|channel| add(channel.as_bytes()));
+    // Each under its name, and nothing where it is not given: what was sent before there were these has its old digest.
+    let time = |time: Timestamp| time.as_millis().to_be_bytes().to_vec();
+    let age = |age: Duration| age.as_millis().to_be_bytes().to_vec();
+    let options = [
+        ("orderingKey", new.ordering_key.as_ref().map(|key| key.as_bytes().to_vec())),
+        ("deliverAt", new.deliver_at.map(time)),
+        ("expireAt", new.expires_at.map(time)),
+        ("maxAge", new.max_age.map(age)),
+    ];
+    let tags = new.tags.iter().map(|tag| ("tag", Some(tag.as_bytes().to_vec())));
+    for (name, value) in options.into_iter().chain(tags) {
+        if let Some(value) = value {
+            // A member's mark, which no channel has: those have no such byte.
+            add(&[0]);
+            add(name.as_bytes());
+            add(&value);
+        }
+    }
     hasher.finalize().into()
 }
 

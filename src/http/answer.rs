@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::delivery::MAX_RETRY_AFTER;
+use crate::delivery::{Asked, MAX_RETRY_AFTER};
 use crate::time::Timestamp;
+
+const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 
 /// How much of a response's headers the log keeps, names and values together: 16 KiB.
 const MAX_RESPONSE_HEADERS: usize = 16 * 1024;
@@ -43,14 +45,59 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(wanted.min(MAX_RETRY_AFTER))
 }
 
+/// What the receiver asks for: `webhook-delivery: abort-message` or `disable`, whatever the case. A list, or the header
+/// several times, asks for the most of it; other words are as if they were not there.
+pub(crate) fn asked(headers: &HeaderMap) -> Option<Asked> {
+    let lines = headers.get_all(WEBHOOK_DELIVERY).iter().filter_map(|value| value.to_str().ok());
+    let words = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let known = |word: &str| match word {
+        word if word.eq_ignore_ascii_case("disable") => Some(Asked::Disable),
+        word if word.eq_ignore_ascii_case("abort-message") => Some(Asked::AbortMessage),
+        _ => None,
+    };
+    words.filter_map(known).reduce(|one, other| if one == Asked::Disable { one } else { other })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_the_receiver_asks_for_is_read_and_other_words_are_ignored() {
+        let asked_in = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| {
+                headers.append("webhook-delivery", HeaderValue::from_bytes(value).unwrap());
+            });
+            asked(&headers)
+        };
+        for (values, expected) in [
+            (&[&b"abort-message"[..]][..], Some(Asked::AbortMessage)),
+            (&[b"disable"], Some(Asked::Disable)),
+            (&[b" Disable "], Some(Asked::Disable)),
+            (&[b"ABORT-MESSAGE"], Some(Asked::AbortMessage)),
+            (&[b"abort-message, disable"], Some(Asked::Disable)),
+            (&[b"disable", b"abort-message"], Some(Asked::Disable)),
+            (&[b"abort-message,abort-message"], Some(Asked::AbortMessage)),
+            (&[b"later, abort-message"], Some(Asked::AbortMessage)),
+            (&[b"\xff", b"disable"], Some(Asked::Disable)),
+            (&[], None),
+            (&[b""], None),
+            (&[b"abort"], None),
+            (&[b"disabled"], None),
+            (&[b"disable=1"], None),
+            (&[b"abort message"], None),
+            (&[b"pause"], None),
+            (&[b"disable\xff"], None),
+        ] {
+            assert_eq!(asked_in(values), expected, "{values:?}");
+        }
+    }
+
     /// 2026-11-21 07:28:00 UTC.
     const NOW: Timestamp = Timestamp::from_millis(1_795_246_080_000);
 
-    fn asked(value: &str) -> Option<u64> {
+    fn waits(value: &str) -> Option<u64> {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_bytes(value.as_bytes()).unwrap())]);
         retry_after(&headers, NOW).map(|wanted| wanted.as_secs())
     }
@@ -69,7 +116,7 @@ mod tests {
             ("Sat, 21 Nov 2026 07:20:00 GMT", Some(0)),
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(DAY)),
         ] {
-            assert_eq!(asked(value), seconds, "{value}");
+            assert_eq!(waits(value), seconds, "{value}");
         }
     }
 
@@ -91,7 +138,7 @@ mod tests {
             "2026-11-21T07:30:00Z",
             "caf\u{e9}",
         ] {
-            assert_eq!(asked(value), None, "{value}");
+            assert_eq!(waits(value), None, "{value}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), NOW), None);
     }

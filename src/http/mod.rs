@@ -39,7 +39,7 @@ use crate::transport::{Reply, Request, Transport};
 use connection::{Connection, Post, Unanswered};
 use pool::{Origin, Pool};
 
-pub(crate) use answer::retry_after;
+pub(crate) use answer::{asked, retry_after};
 
 /// How long the body is read for after the head.
 const BODY_TIME: Duration = Duration::from_secs(2);
@@ -114,7 +114,11 @@ impl HttpTransport {
         let keeps = connection::keeps(answer.version(), answer.headers());
         let (head, mut body) = answer.into_parts();
         let status = head.status.as_u16();
-        let outcome = Outcome::Answered { status, retry_after: retry_after(&head.headers, self.clock.wall()) };
+        let outcome = Outcome::Answered {
+            status,
+            retry_after: retry_after(&head.headers, self.clock.wall()),
+            asked: asked(&head.headers),
+        };
         let headers = answer::kept_headers(&head.headers);
         let (body, truncated) = connection.read(&mut body, deadline.min(head_at + BODY_TIME)).await;
         if keeps && !truncated {

@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use crate::attempt::Attempt;
 use crate::breaker::BreakerRules;
-use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind};
+use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind, Terms};
 use crate::directory::{Bounds, Destination, Directory, Found};
-use crate::health::Standing;
+use crate::health::Remembered;
 use crate::id::ApplicationId;
 use crate::store::{self, Lease, Settled, Settlement};
 use crate::time::Timestamp;
@@ -99,9 +99,11 @@ pub(crate) enum Event {
 pub(crate) struct Attempted {
     pub(crate) lease: Lease,
     pub(crate) destination: Arc<Destination>,
-    /// The record, its `result` still to be decided; `None` if the message could not be read or the endpoint has moved, and
-    /// nothing was tried.
+    /// The record, its `result` still to be decided; `None` if nothing was tried: the message could not be read, it has
+    /// expired, or the endpoint has moved.
     pub(crate) attempt: Option<Attempt>,
+    /// What the message sets; nothing, if it could not be read.
+    pub(crate) terms: Terms,
     pub(crate) ended_at: Timestamp,
     /// For the jitter.
     pub(crate) draw: f64,
@@ -187,7 +189,7 @@ impl Plan {
     }
 
     /// The lanes that stand otherwise than they did when this was asked last; none of one of which nothing is remembered.
-    pub(crate) fn take_changed(&mut self) -> Vec<(Lane, Option<Standing>)> {
+    pub(crate) fn take_changed(&mut self) -> Vec<(Lane, Option<Remembered>)> {
         self.permits.take_changed()
     }
 
@@ -405,18 +407,21 @@ impl Plan {
 
     /// Decides what follows an attempt, and puts it with what is to be settled.
     fn attempted(&mut self, ended: Attempted) {
-        let Attempted { lease, destination, attempt, ended_at: now, draw, open } = ended;
+        let Attempted { lease, destination, attempt, terms, ended_at: now, draw, open } = ended;
         self.permits.ended(&destination, attempt.as_ref(), now, draw);
         let state = match (&attempt, open) {
             (Some(attempt), open) => {
-                delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open)
+                delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open, terms)
             }
-            // Nothing was tried: it waits on, unless its endpoint was closed meanwhile.
-            (None, Ok(())) => State::Waiting { due: now + AFTER_FAILURE },
+            // Nothing was tried: it waits on, unless it has expired or its endpoint was closed meanwhile.
+            (None, Ok(())) => {
+                delivery::before(lease.progress, now, terms).unwrap_or(State::Waiting { due: now + AFTER_FAILURE })
+            }
             (None, Err(reason)) => State::Canceled { at: now, reason },
         };
+        let lets_pass = attempt.is_some() && delivery::lets_pass(lease.progress.tried(), state, terms);
         let attempt = attempt.map(|attempt| Attempt { result: state.kind(), ..attempt });
-        self.unsettled.push(Settlement { lease, attempt, state });
+        self.unsettled.push(Settlement { lease, attempt, state, lets_pass });
     }
 
     fn settle(&mut self, now: Timestamp, commands: &mut Vec<Command>) {

@@ -31,7 +31,7 @@ const CAPS: Caps = Caps {
     unsettled: 8_192,
 };
 const LIMIT: Duration = Duration::from_secs(5);
-const OK: Outcome = Outcome::Answered { status: 200, retry_after: None };
+const OK: Outcome = Outcome::answered(200);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -212,7 +212,8 @@ impl Model {
                     result: StateKind::Leased,
                 };
                 let (ended_at, draw, attempt) = (self.now, self.random.random(), Some(attempt));
-                let ended = Attempted { lease, destination, attempt, ended_at, draw, open: Ok(()) };
+                let (terms, open) = (Terms::default(), Ok(()));
+                let ended = Attempted { lease, destination, attempt, terms, ended_at, draw, open };
                 self.tell(Event::Attempted(Box::new(ended)));
             }
         }
@@ -322,6 +323,6 @@ fn an_endpoint_that_is_back_after_an_hour_never_gets_more_than_its_slow_start_al
     });
     assert!(probes < 60, "{probes} attempts in an hour of being down");
     assert!(model.delivered.len() + probes >= WAITING, "{} have arrived", model.delivered.len());
-    let standing = model.plan.permits.standing(model.endpoints[0].lane());
-    assert_eq!(standing.breaker.shown(model.now), (BreakerState::Closed, 0));
+    let known = model.plan.permits.remembered(model.endpoints[0].lane());
+    assert_eq!(known.breaker.shown(model.now), (BreakerState::Closed, 0));
 }

@@ -12,7 +12,7 @@ use crate::attempt::Attempt;
 use crate::breaker::{Breaker, Ended};
 use crate::delivery::{Lane, Outcome};
 use crate::directory::{Bounds, Destination};
-use crate::health::{Health, Pace, QUICK, Shares, SlowOne, Standing};
+use crate::health::{Health, Pace, QUICK, Remembered, Shares, SlowOne};
 use crate::id::ApplicationId;
 use crate::throttle::Throttle;
 use crate::time::Timestamp;
@@ -78,7 +78,7 @@ pub(super) struct Permits {
     throttle: Option<Throttle>,
     /// Quick lanes with something on its way, and when they count as silent.
     watch: BTreeSet<(Timestamp, Lane)>,
-    /// Lanes whose standing is another than it was shown.
+    /// Lanes whose remembered is another than it was shown.
     changed: BTreeSet<Lane>,
 }
 
@@ -87,13 +87,14 @@ impl LaneState {
         self.health.pace()
     }
 
-    fn standing(&self) -> Standing {
-        Standing { breaker: self.breaker, health: self.health, in_flight: self.in_flight }
+    fn remembered(&self) -> Remembered {
+        Remembered { breaker: self.breaker, health: self.health, in_flight: self.in_flight }
     }
 
     /// Whether there is nothing to remember.
     fn is_blank(&mut self, now: Timestamp) -> bool {
-        self.standing() == Standing::default() && self.throttle.as_mut().is_none_or(|throttle| throttle.is_full(now))
+        self.remembered() == Remembered::default()
+            && self.throttle.as_mut().is_none_or(|throttle| throttle.is_full(now))
     }
 }
 
@@ -378,9 +379,9 @@ impl Permits {
     }
 
     /// The lanes that stand otherwise than they did, with how; none of one of which nothing is remembered.
-    pub(super) fn take_changed(&mut self) -> Vec<(Lane, Option<Standing>)> {
+    pub(super) fn take_changed(&mut self) -> Vec<(Lane, Option<Remembered>)> {
         let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|lane| (lane, self.lanes.get(&lane).map(LaneState::standing))).collect()
+        changed.into_iter().map(|lane| (lane, self.lanes.get(&lane).map(LaneState::remembered))).collect()
     }
 }
 
@@ -414,8 +415,8 @@ impl Permits {
         lanes
     }
 
-    pub(super) fn standing(&self, lane: Lane) -> Standing {
-        self.lanes.get(&lane).map(LaneState::standing).unwrap_or_default()
+    pub(super) fn remembered(&self, lane: Lane) -> Remembered {
+        self.lanes.get(&lane).map(LaneState::remembered).unwrap_or_default()
     }
 
     /// Remembers something of a lane that has nothing on its way.

@@ -62,6 +62,8 @@ fn svix() -> Profile {
         retry: RetryPolicy::svix(),
         retry_on: RetryOn::AnyFailure,
         follow_retry_after: true,
+        disable_on_gone: true,
+        follow_webhook_delivery: true,
         success: StatusRange::default(),
         event_types_required: false,
     }
@@ -77,6 +79,8 @@ fn levers() -> Profile {
         body: BodyMode::Envelope,
         timeout_ms: 30_000,
         retry: RetryPolicy::three_retries(),
+        // Its pages do not know the header.
+        follow_webhook_delivery: false,
         ..svix()
     }
 }
@@ -105,6 +109,7 @@ fn levrage() -> Profile {
         envelope: Envelope { event_type: "event".into(), timestamp: "timestamp".into(), data: "data".into() },
         timeout_ms: 10_000,
         retry: RetryPolicy::three_retries(),
+        follow_webhook_delivery: false,
         ..svix()
     }
 }
@@ -119,6 +124,7 @@ fn subverse() -> Profile {
         retry: RetryPolicy::three_retries(),
         retry_on: RetryOn::ServerErrors,
         follow_retry_after: false,
+        follow_webhook_delivery: false,
         event_types_required: true,
         ..svix()
     }

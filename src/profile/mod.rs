@@ -5,6 +5,7 @@
 //! the built-in ones (in `builtin.rs`) are values of the same type that a user writes as JSON.
 
 mod builtin;
+mod choice;
 mod template;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::invalid::Invalid;
 use crate::retry::{RetryOn, RetryPolicy};
+pub use choice::ProfileChoice;
 pub use template::{Placeholder, Template};
 
 /// The most headers of a profile, and the most key rules.
@@ -47,6 +49,13 @@ pub struct Profile {
     /// Whether a `Retry-After` header of the answer is followed. Default: yes.
     #[serde(default = "yes")]
     pub follow_retry_after: bool,
+    /// Whether an answer of 410 Gone disables the endpoint, beside ending the delivery. Default: yes.
+    #[serde(default = "yes")]
+    pub disable_on_gone: bool,
+    /// Whether what the answer's header `webhook-delivery` asks for is done: `abort-message` ends the delivery, `disable`
+    /// disables the endpoint. Default: no.
+    #[serde(default)]
+    pub follow_webhook_delivery: bool,
     /// The statuses that count as delivered. Default: 200 to 299.
     #[serde(default)]
     pub success: StatusRange,

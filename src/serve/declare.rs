@@ -76,6 +76,7 @@ fn as_new(stored: &Application) -> NewApplication {
         throttle_rate: stored.throttle_rate,
         max_in_flight: stored.max_in_flight,
         weight: stored.weight,
+        retention: stored.retention,
         if_unchanged_since: None,
     }
 }

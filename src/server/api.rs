@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, deliveries, doctor, endpoint_health, endpoints, event_types, headers, health, messages,
-    missing, profiles, replays, secrets, tokens,
+    applications, attempts, cancels, compact, deliveries, doctor, endpoint_health, endpoints, event_types, headers,
+    health, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -76,17 +76,21 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         applications::routes(),
         endpoints::routes(),
         endpoint_health::routes(),
+        switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),
+        cancels::routes(),
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),
+        tasks::routes(),
         event_types::routes(),
         tokens::routes(),
         profiles::routes(),
         health::routes(),
         doctor::routes(),
+        compact::routes(),
     ];
     operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }

@@ -19,17 +19,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
 
 /// Members that clients know and this server does not serve: refused, so that nobody waits for what will not happen.
-const NOT_SERVED: [&str; 16] = [
-    "orderingKey",
-    "deliverAt",
+const NOT_SERVED: [&str; 11] = [
     "payloadRetentionHours",
-    "tags",
     "transformations",
     "oauth2",
     "mtls",
     "featureFlags",
-    "expireAt",
-    "maxAge",
     "capabilities",
     "expiry",
     "groupName",

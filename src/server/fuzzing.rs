@@ -14,7 +14,7 @@ use ringback::clock::SystemClock;
 use ringback::store::memory::MemoryStore;
 use ringback::transport::{Reply, Request, Transport};
 use ringback::{
-    Config, NewApplication, NewEndpoint, NewEventType, NewMessage, ReplayFilter, Ringback, Secret, Timestamp,
+    Config, NewApplication, NewEndpoint, NewEventType, NewMessage, NewReplay, ReplayFilter, Ringback, Secret, Timestamp,
 };
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -108,7 +108,7 @@ async fn filled() -> Ringback {
         ringback.send(acme, NewMessage::bytes(name, "{}")).await.expect("there is room");
     }
     for _ in 0..3 {
-        ringback.start_replay(acme, ReplayFilter::default(), 10).await.expect("there is room");
+        ringback.start_replay(acme, NewReplay::from(ReplayFilter::default()).rate(10)).await.expect("there is room");
     }
     ringback
 }

@@ -134,6 +134,7 @@ impl From<Error> for Problem {
             Error::ApplicationOverloaded(_) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "application_overloaded", text)
             }
+            Error::NotCompacted(_) => Problem::new(StatusCode::CONFLICT, "not_compacted", text),
             Error::Overloaded(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, text),
             Error::Storage(_) | Error::Closed => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text),
             // A store is not opened by a request; or a variant of a later version. Ours to mend, and never the caller's fault.

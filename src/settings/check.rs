@@ -69,6 +69,7 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.keys = keys(in_force)?;
     config.max_payload = size(number(Key::MaxPayload)?);
     config.max_endpoints = size(number(Key::MaxEndpoints)?);
+    config.max_running_replays = size(number(Key::MaxRunningReplays)?);
     config.max_in_flight = size(number(Key::MaxInFlight)?);
     config.max_in_flight_per_endpoint = per(Key::MaxInFlightPerEndpoint)?;
     config.max_in_flight_per_origin = per(Key::MaxInFlightPerOrigin)?;
@@ -85,6 +86,17 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
     config.keep_delivered = days(Key::KeepDeliveredDays)?;
     config.keep_ended = days(Key::KeepEndedDays)?;
+    let some_days = |key| match in_force.get(key).value {
+        Value::Absent => Ok(None),
+        _ => days(key).map(Some),
+    };
+    config.keep_payloads = some_days(Key::KeepPayloadsDays)?;
+    config.keep_attempts = some_days(Key::KeepAttemptsDays)?;
+    config.delete_on_success = in_force.is_on(Key::DeleteOnSuccess);
+    let disable_after = seconds(Key::DisableAfterSeconds, 365 * DAY)?;
+    config.disable_after = (!disable_after.is_zero()).then_some(disable_after);
+    config.disable_after_failures = per(Key::DisableAfterFailures)?;
+    config.operational_application = in_force.text(Key::OperationalApplication).map(str::to_owned);
     config.validate().map_err(|invalid| in_force.refused(&invalid))?;
     Ok(config)
 }

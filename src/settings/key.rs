@@ -21,6 +21,7 @@ pub(crate) enum Key {
     ShutdownGraceSeconds,
     MaxPayload,
     MaxEndpoints,
+    MaxRunningReplays,
     MaxInFlight,
     MaxInFlightPerEndpoint,
     MaxInFlightPerOrigin,
@@ -36,6 +37,12 @@ pub(crate) enum Key {
     IdempotencyWindowSeconds,
     KeepDeliveredDays,
     KeepEndedDays,
+    KeepPayloadsDays,
+    KeepAttemptsDays,
+    DeleteOnSuccess,
+    DisableAfterSeconds,
+    DisableAfterFailures,
+    OperationalApplication,
 }
 
 /// What kind of value a setting takes.
@@ -74,7 +81,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 33] = [
+    pub(crate) const ALL: [Key; 40] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -93,6 +100,7 @@ impl Key {
         Key::ShutdownGraceSeconds,
         Key::MaxPayload,
         Key::MaxEndpoints,
+        Key::MaxRunningReplays,
         Key::MaxInFlight,
         Key::MaxInFlightPerEndpoint,
         Key::MaxInFlightPerOrigin,
@@ -108,6 +116,12 @@ impl Key {
         Key::IdempotencyWindowSeconds,
         Key::KeepDeliveredDays,
         Key::KeepEndedDays,
+        Key::KeepPayloadsDays,
+        Key::KeepAttemptsDays,
+        Key::DeleteOnSuccess,
+        Key::DisableAfterSeconds,
+        Key::DisableAfterFailures,
+        Key::OperationalApplication,
     ];
 
     /// What the table says of it. The limits' defaults are those of `ringback::Config`.
@@ -191,6 +205,9 @@ impl Key {
             Key::MaxPayload => entry("max_payload", Number, "BYTES", Some("1048576"), "The largest payload"),
             Key::MaxEndpoints => {
                 entry("max_endpoints", Number, "COUNT", Some("1000"), "The most endpoints of an application")
+            }
+            Key::MaxRunningReplays => {
+                entry("max_running_replays", Number, "COUNT", Some("8"), "The most replay jobs that get on at a time")
             }
             Key::MaxInFlight => entry("max_in_flight", Number, "COUNT", Some("1024"), "The most deliveries at once"),
             Key::MaxInFlightPerEndpoint => entry(
@@ -282,6 +299,44 @@ impl Key {
                 "DAYS",
                 Some("90"),
                 "How long messages with a dead or canceled delivery are kept",
+            ),
+            Key::KeepPayloadsDays => entry(
+                "keep_payloads_days",
+                Number,
+                "DAYS",
+                None,
+                "How long payloads are kept, if less than their message",
+            ),
+            Key::KeepAttemptsDays => entry(
+                "keep_attempts_days",
+                Number,
+                "DAYS",
+                None,
+                "How long attempts are kept, if less than their message",
+            ),
+            Key::DeleteOnSuccess => entry(
+                "delete_on_success",
+                Switch,
+                "BOOL",
+                Some("false"),
+                "Whether a payload goes as soon as it is delivered everywhere",
+            ),
+            Key::DisableAfterSeconds => entry(
+                "disable_after_seconds",
+                Number,
+                "SECONDS",
+                Some("432000"),
+                "An endpoint that does nothing but fail for so long is disabled; 0 disables none",
+            ),
+            Key::DisableAfterFailures => {
+                entry("disable_after_failures", Number, "COUNT", Some("10"), "And not before it has failed this often")
+            }
+            Key::OperationalApplication => entry(
+                "operational_application",
+                Text,
+                "UID",
+                None,
+                "The application that is told what happens to endpoints and deliveries; it is made if it is missing",
             ),
         }
     }

@@ -4,6 +4,8 @@
 //! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
 //! across an await, since each method does its work before it returns its answer.
 
+mod orders;
+mod prune;
 mod queries;
 mod tables;
 
@@ -13,9 +15,9 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind,
-    Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
+    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -85,13 +87,13 @@ impl Store for MemoryStore {
         self.answer(|tables| batch.iter().map(|settlement| tables.settle(settlement)).collect())
     }
 
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.answer(|tables| {
-            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, put)) {
+            if let Some(refused) = record.as_ref().and_then(|put| tables.replay_refused(&batch, now, put)) {
                 return Some(refused);
             }
             let unmoved = tables.put(record.into_iter().collect());
-            unmoved.then(|| batch.into_iter().map(|id| tables.replay(id, now)).collect())
+            unmoved.then(|| batch.into_iter().map(|replay| tables.replay(replay, now)).collect())
         })
     }
 
@@ -113,6 +115,10 @@ impl Store for MemoryStore {
 
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
         self.answer(|tables| tables.messages(application, &query))
+    }
+
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk> {
+        self.answer(|tables| tables.walk(application, &query))
     }
 
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
@@ -163,6 +169,10 @@ impl Store for MemoryStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.answer(|tables| tables.prune(&prune))
+    }
+
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        self.answer(|_| -> Answer<'static, Compacted> { Box::pin(std::future::ready(Ok(Compacted::default()))) })
     }
 
     fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64> {

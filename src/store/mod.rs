@@ -15,6 +15,10 @@
 //!   settles, and the delivery counts and shows as leased.
 //! - A lane gives its deliveries in the order of their due times and, where those are equal, of their messages'
 //!   storing. A lease that ran out is where its delivery was before it was claimed.
+//! - Of the deliveries of a lane whose messages have the same ordering key one goes first, and the others are held: no
+//!   claim gives them. Once that one has ended, or is settled so that it lets others pass, the first of those held
+//!   follows in the same write, in the order of their messages' storing: its round counts from then, and it is due as it
+//!   was. One that is replayed or added takes its place in that order, and is held if another one goes first.
 //! - No claim on a lane whose endpoint's record is inactive. A lane without such a record is open.
 //! - After a reopen every delivery that had not ended is waiting, with the progress and the due time last
 //!   settled, and no lease of before settles anything.
@@ -22,7 +26,9 @@
 //! What a caller owes a store: ids are never used twice; a message's id carries the time of its acceptance and
 //! an attempt's id that of its start, so that a store may look for a window of time by ids; time goes forwards.
 
+mod health;
 pub mod memory;
+mod prune;
 mod query;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -30,6 +36,7 @@ pub mod sled;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -40,7 +47,10 @@ use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
-pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page};
+pub use health::{Compacted, Compaction, Health};
+pub(crate) use prune::Rule;
+pub use prune::{Bounds, Exceptions, Prune, Pruned};
+pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page, Walk, Walked};
 
 /// What a store's methods return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -56,6 +66,9 @@ pub const MAX_PAGE_BYTES: usize = 8 << 20;
 
 /// The most dead letters of a page, which has ids only.
 pub const MAX_DEAD_PAGE: usize = 10_000;
+
+/// The most messages that one walk looks at.
+pub const MAX_WALK: usize = 1000;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +101,9 @@ pub enum Error {
         /// The newest format known here.
         known: u32,
     },
+    /// It was not compacted, and is as it was: there is no room for the copy, or something went wrong meanwhile.
+    #[error("the store was not compacted, and is as it was: {0}")]
+    NotCompacted(String),
     /// The folder cannot be opened.
     #[error("cannot open {folder}: {problem}")]
     Open {
@@ -98,7 +114,8 @@ pub enum Error {
     },
 }
 
-/// A message to store, with a delivery for each endpoint that its routing names, due when it was accepted.
+/// A message to store, with a delivery for each endpoint that its routing names, due when the message says, else when it
+/// was accepted. That is also when its first round opens.
 #[derive(Debug, Clone)]
 pub struct Enqueue {
     /// The message.
@@ -194,8 +211,23 @@ pub struct Settlement {
     pub lease: Lease,
     /// What was tried; `None` gives the delivery back untried.
     pub attempt: Option<Attempt>,
-    /// How the delivery stands now: anything but leased. Its progress counts one more try if there is an attempt.
+    /// How the delivery stands now: anything but leased or held. Its progress counts one more try if there is an attempt.
     pub state: State,
+    /// Whether those held behind it go on although it waits. Without an ordering key it means nothing.
+    pub lets_pass: bool,
+}
+
+impl Settlement {
+    /// When it says that the delivery ended, or let others pass.
+    pub(crate) fn time(&self) -> Timestamp {
+        match self.state {
+            State::Delivered { at } | State::Dead { at, .. } | State::Canceled { at, .. } => at,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => {
+                let ended = |attempt: &Attempt| attempt.started_at + Duration::from_micros(attempt.timing.total_us);
+                self.attempt.as_ref().map_or(Timestamp::ZERO, ended)
+            }
+        }
+    }
 }
 
 /// What became of a settlement.
@@ -220,21 +252,50 @@ pub struct DueLanes {
     pub next_due: Option<Timestamp>,
 }
 
+/// A delivery to replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// Whether a message that has no delivery to that endpoint is given one.
+    pub add: bool,
+}
+
+impl From<DeliveryId> for Replay {
+    /// The replay of a delivery that there is.
+    fn from(delivery: DeliveryId) -> Self {
+        Replay { delivery, add: false }
+    }
+}
+
 /// What became of a delivery that was to be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replayed {
     /// A new round is open; it is due now.
     Reopened,
+    /// The message had no delivery to that endpoint. Now it has one, the last of its routing, in its first round and due
+    /// now.
+    Added,
     /// It was waiting, or its lease had run out; now it is due at once. Its round goes on.
     Hastened,
     /// An attempt is on its way; nothing changed.
     InFlight,
-    /// There is no such delivery, or its message is gone; nothing changed.
+    /// There is no such delivery and none was to be added, or its message is gone; nothing changed.
     NotFound,
     /// Its message's payload has been expunged: there is nothing to send; nothing changed.
     Expunged,
-    /// Nothing changed, because another one of the batch is expunged and a record went along.
+    /// Nothing changed, because another one of the batch could not be replayed and a record went along.
     Untouched,
+}
+
+impl Replayed {
+    /// Whether it waits now, because of the replay or already before.
+    pub fn is_taken_up(self) -> bool {
+        match self {
+            Replayed::Reopened | Replayed::Added | Replayed::Hastened => true,
+            Replayed::InFlight | Replayed::NotFound | Replayed::Expunged | Replayed::Untouched => false,
+        }
+    }
 }
 
 /// What to erase. The rest of its record stays.
@@ -247,17 +308,20 @@ pub enum Expunge {
 }
 
 /// What to cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancel {
-    /// At most `limit` waiting deliveries of a lane, in its order.
+    /// At most `limit` deliveries of a lane: those that are held, and then the waiting ones in its order.
     Lane {
         /// The lane.
         lane: Lane,
         /// How many at most.
         limit: usize,
     },
-    /// This delivery, if it waits.
+    /// This delivery, if it waits or is held.
     Delivery(DeliveryId),
+    /// Those of these that wait or are held, in one write as far as they fit in one. Of an ordering key the held ones end
+    /// first, so that none of them follows another one of these.
+    Deliveries(Vec<DeliveryId>),
 }
 
 /// The kinds of records. A new kind never widens the trait.
@@ -286,6 +350,10 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// How long an endpoint has done nothing but fail, under its application's id and its own.
+    EndpointStanding,
+    /// What is to be told to the operator, under an id that ascends.
+    OperationalEvent,
 }
 
 /// Names a record.
@@ -325,50 +393,6 @@ pub struct Put {
     pub value: Option<Bytes>,
 }
 
-/// What retention may remove, and where it goes on. A message with a delivery that has not ended stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prune {
-    /// The time now: idempotency keys that have not expired keep their message.
-    pub now: Timestamp,
-    /// Messages whose every delivery succeeded (or that went nowhere) go if accepted before this time.
-    pub delivered_before: Timestamp,
-    /// Messages with a dead or canceled delivery go if accepted before this time.
-    pub ended_before: Timestamp,
-    /// Where the last call stopped.
-    pub after: Option<(ApplicationId, MessageId)>,
-    /// How many messages to look at, at most, in the order of their applications and ids.
-    pub limit: usize,
-}
-
-/// What retention removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// How many messages, with their deliveries and attempts.
-    pub removed: usize,
-    /// The last message that was looked at, if there are more; `None` at the end.
-    pub next: Option<(ApplicationId, MessageId)>,
-}
-
-/// How a store is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Health {
-    /// Deliveries that have not ended.
-    pub open: u64,
-    /// The payload bytes of those, each delivery counting its message's as it was sent.
-    pub open_bytes: u64,
-    /// Deliveries with a lease that was neither settled nor claimed again.
-    pub leased: u64,
-    /// Bytes on disk; 0 where there is no disk.
-    pub disk_bytes: u64,
-    /// Damaged records that were set aside since it was opened.
-    pub damaged: u64,
-    /// Why it cannot write, if it cannot.
-    pub failed: Option<String>,
-    /// What an operator should look at; empty if all is well.
-    pub warnings: Vec<String>,
-}
-
 /// A durable queue, log and record keeper. See the [module](self) for the contract.
 pub trait Store: Send + Sync + 'static {
     /// Stores messages with their deliveries. One result a message, in order; each sees those before it.
@@ -387,15 +411,15 @@ pub trait Store: Send + Sync + 'static {
     /// After an [`Error`] the same settlements may be given again: the leases stay live.
     fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>>;
 
-    /// Opens a new round of each delivery that has ended, and makes a waiting one due at `now` if it was due later.
-    /// `record` is changed in the same write; if its version has moved, nothing is done and `None` is answered.
-    /// What is replayed in a closed lane waits until the lane opens.
+    /// Opens a new round of each delivery that has ended, makes a waiting one due at `now` if it was due later, and
+    /// adds one where that is asked for. `record` is changed in the same write; if its version has moved, nothing is
+    /// done and `None` is answered. What is replayed in a closed lane waits until the lane opens.
     ///
-    /// What is of an expunged message stays as it is. If a record goes along that counts what is replayed, then nothing
-    /// is done at all: each of the batch answers [`Replayed::Expunged`] or [`Replayed::Untouched`].
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
+    /// What cannot be replayed stays as it is. A record that goes along counts what is replayed, so then nothing is done
+    /// at all: each of the batch answers why it cannot be replayed, or [`Replayed::Untouched`].
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
-    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
+    /// Cancels waiting and held deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
 
     /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of
@@ -411,6 +435,10 @@ pub trait Store: Send + Sync + 'static {
     /// Messages in the order of their ids, forwards or backwards. A page ends early, with a cursor, once it has
     /// [`MAX_PAGE_BYTES`] of payloads.
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>>;
+
+    /// The messages of a query with how their deliveries stand, and without their payloads. `limit` (1 to
+    /// [`MAX_WALK`]) is how many messages are looked at, at most, whether they fit or not. Nothing else waits for it.
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk>;
 
     /// The deliveries of a message, in the order of its routing. One that is leased shows its lease.
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>>;
@@ -453,6 +481,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// Copies all that is kept to new files and lets go of the old ones, which gives their free space back. Answers once
+    /// it has begun; the answer in that, at its end. It goes on although nobody waits, and joins one that is under way.
+    /// Everything else goes on meanwhile; leases hold. If it is cut off, all is as it was, or as it was to become.
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>>;
 
     /// The payload bytes of an application's deliveries that have not ended, each delivery counting its message's as it
     /// was sent: what [`Enqueued::NoRoom`] is decided by.

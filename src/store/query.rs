@@ -1,9 +1,11 @@
 //! What a store is asked for: filters, orders, pages; and which items fit.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
-use crate::delivery::{Outcome, StateKind};
+use crate::delivery::{Delivery, Outcome, StateKind};
 use crate::fanout;
 use crate::id::{AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
@@ -16,6 +18,25 @@ pub struct Page<T, C> {
     pub items: Vec<T>,
     /// The last item's cursor if there is more, for the next query; `None` at the end.
     pub next: Option<C>,
+}
+
+/// A message on a walk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// The message. Its payload was not read: it is empty here.
+    pub message: Arc<Message>,
+    /// How its deliveries stand, in the order of its routing.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A stretch of a walk over messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// Those that fit the query.
+    pub messages: Vec<Walked>,
+    /// The last message that was looked at if there are more in the query's window, for the next query's `after`; `None`
+    /// at the end.
+    pub next: Option<MessageId>,
 }
 
 /// In which order a list is walked.
@@ -42,6 +63,10 @@ pub struct MessageQuery {
     pub channel: Option<String>,
     /// Routed to this endpoint.
     pub endpoint: Option<EndpointId>,
+    /// With this ordering key.
+    pub ordering_key: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
     /// Only those that matched no endpoint.
     pub unrouted: bool,
     /// In which order.
@@ -59,7 +84,10 @@ impl MessageQuery {
             Routing::To(endpoints) => !self.unrouted && self.endpoint.is_none_or(|wanted| endpoints.contains(&wanted)),
             Routing::Nowhere(_) => self.endpoint.is_none(),
         };
-        routed && of_kind(message, &self.event_types, self.channel.as_deref())
+        routed
+            && of_kind(message, &self.event_types, self.channel.as_deref())
+            && self.ordering_key.as_ref().is_none_or(|wanted| message.ordering_key.as_ref() == Some(wanted))
+            && self.tag.as_ref().is_none_or(|wanted| message.tags.contains(wanted))
     }
 }
 
@@ -199,6 +227,8 @@ pub struct Counts {
     pub routed: u64,
     /// Deliveries that wait to be attempted.
     pub waiting: u64,
+    /// Deliveries that wait behind another one of their ordering key.
+    pub held: u64,
     /// Deliveries with an attempt on its way.
     pub leased: u64,
     /// Deliveries that arrived.
@@ -212,13 +242,14 @@ pub struct Counts {
 impl Counts {
     /// Whether each delivery that a message was routed to is in exactly one state: nothing was lost, nothing doubled.
     pub fn adds_up(&self) -> bool {
-        self.routed == self.waiting + self.leased + self.delivered + self.dead + self.canceled
+        self.routed == self.waiting + self.held + self.leased + self.delivered + self.dead + self.canceled
     }
 
     /// Counts one more delivery of this kind.
     pub(crate) fn add(&mut self, kind: StateKind) {
         *match kind {
             StateKind::Waiting => &mut self.waiting,
+            StateKind::Held => &mut self.held,
             StateKind::Leased => &mut self.leased,
             StateKind::Delivered => &mut self.delivered,
             StateKind::Dead => &mut self.dead,

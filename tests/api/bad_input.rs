@@ -63,9 +63,22 @@ async fn every_wrong_member_is_named() {
         (json!({"eventType": "e", "payload": {}, "channels": ["a b"]}), vec!["body", "channels"]),
         (json!({"eventType": "e", "payload": {}, "eventId": ""}), vec!["body", "eventId"]),
         (json!({"eventType": "e", "payload": {}, "occurredAt": "yesterday"}), vec!["body", "occurredAt"]),
-        (json!({"eventType": "e", "payload": {}, "orderingKey": "k"}), vec!["body", "orderingKey"]),
-        (json!({"eventType": "e", "payload": {}, "deliverAt": "2030-01-01T00:00:00Z"}), vec!["body", "deliverAt"]),
-        (json!({"eventType": "e", "payload": {}, "tags": ["a"]}), vec!["body", "tags"]),
+        (json!({"eventType": "e", "payload": {}, "orderingKey": ""}), vec!["body", "orderingKey"]),
+        (json!({"eventType": "e", "payload": {}, "orderingKey": "k".repeat(257)}), vec!["body", "orderingKey"]),
+        (json!({"eventType": "e", "payload": {}, "deliverAt": "9000-01-01T00:00:00Z"}), vec!["body", "deliverAt"]),
+        (json!({"eventType": "e", "payload": {}, "deliverAt": "tomorrow"}), vec!["body", "deliverAt"]),
+        (json!({"eventType": "e", "payload": {}, "maxAge": 0}), vec!["body", "maxAge"]),
+        (
+            json!({"eventType": "e", "payload": {}, "maxAge": 1, "expireAt": "2090-01-01T00:00:00Z"}),
+            vec!["body", "maxAge"],
+        ),
+        (
+            json!({"eventType": "e", "payload": {}, "deliverAt": "2020-01-01T00:00:00Z", "expireAt": "2019-01-01T00:00:00Z"}),
+            vec!["body", "expireAt"],
+        ),
+        (json!({"eventType": "e", "payload": {}, "tags": ["\n"]}), vec!["body", "tags"]),
+        (json!({"eventType": "e", "payload": {}, "tags": vec!["t"; 21]}), vec!["body", "tags"]),
+        (json!({"eventType": "e", "payload": {}, "featureFlags": ["a"]}), vec!["body", "featureFlags"]),
         (json!({"eventType": "e", "payload": {}, "payloadRetentionPeriod": 5}), vec!["body", "payloadRetentionPeriod"]),
         (json!({"eventType": "e", "payload": {}, "evenId": "x"}), vec!["body", "evenId"]),
     ];
@@ -85,6 +98,13 @@ async fn every_wrong_member_is_named() {
         (json!({"url": url, "timeoutMs": 0}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "timeoutMs": "5s"}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "maxInFlight": 0}), vec!["body", "maxInFlight"]),
+        (json!({"url": url, "blockedHead": {"rule": "skip"}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "wait", "afterSeconds": 1}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "drop"}}), vec!["body", "blockedHead", "rule"]),
+        (
+            json!({"url": url, "blockedHead": {"rule": "skip", "afterAttempts": 52}}),
+            vec!["body", "blockedHead", "afterAttempts"],
+        ),
         (json!({"url": url, "retry": {"delaysMs": [-1]}}), vec!["body", "retry", "delaysMs[0]"]),
         (json!({"url": url, "throttleRate": 0}), vec!["body", "throttleRate"]),
         (json!({"url": url, "weight": 0}), vec!["body", "weight"]),
@@ -100,6 +120,17 @@ async fn every_wrong_member_is_named() {
     for (body, loc) in endpoints {
         api.http.post("/app/acme/endpoint", body).await.names(&loc);
     }
+    for (body, loc) in [
+        (json!({}), vec!["body", "filter"]),
+        (json!({"preview": true}), vec!["body", "filter"]),
+        (json!({"tag": "t", "endpoint": "x"}), vec!["body", "endpoint"]),
+        (json!({"since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}), vec!["body", "since"]),
+        (json!({"tag": "t", "iterator": "x"}), vec!["body", "iterator"]),
+        (json!({"eventTypes": "a"}), vec!["body", "eventTypes"]),
+    ] {
+        api.http.post("/app/acme/cancel", body).await.names(&loc);
+    }
+    api.http.post("/app/acme/cancel", json!({"endpointId": "nobody"})).await.is(404);
     api.http.post("/app", json!({"name": ""})).await.names(&["body", "name"]);
     api.http.post("/app", json!({"name": "x", "uid": "a b"})).await.names(&["body", "uid"]);
     api.http.post("/app", json!({"name": "x", "maxInFlight": 0})).await.names(&["body", "maxInFlight"]);

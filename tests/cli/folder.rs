@@ -164,3 +164,25 @@ async fn a_servers_address_may_have_the_path_of_its_api() {
     list.env("RINGBACK_SERVER", format!("http://{}/api/v1", served.sidecar.address));
     assert_eq!(finish(list, None).await.ok().json().len(), 1);
 }
+
+#[tokio::test]
+async fn a_folder_is_compacted_with_a_server_and_without() {
+    let served = Served::start().await;
+    let id = served.send("a.b").await;
+    let shown = served.run(&["compact"]).await.ok();
+    assert!(shown.stdout.contains("before") && shown.stdout.contains("after"), "{shown:?}");
+    assert_eq!(served.one(&["doctor"]).await["advice"], serde_json::json!([]));
+    let Served { sidecar, dir } = served;
+    sidecar.stop().await;
+    let data = text(&dir.path().join("data"));
+    let compacted = on(&data, &["compact", "--json"]).await.ok().one();
+    assert_eq!(compacted["status"], "finished");
+    let current = std::fs::read_to_string(dir.path().join("data/CURRENT")).unwrap();
+    assert_eq!(current, "sled.2\n", "each made the next database");
+    on(&data, &["show", "acme", &id]).await.ok();
+    let mut full = command(&["compact", "--data", &data]);
+    full.env("RINGBACK_MIN_FREE_BYTES", "1152921504606846976");
+    let refused = finish(full, None).await;
+    assert!(refused.code == 1 && refused.stderr.contains("make room"), "{refused:?}");
+    on(&data, &["show", "acme", &id]).await.ok();
+}

@@ -49,7 +49,7 @@ pub(crate) async fn a_waiting_delivery_is_canceled(mut world: World) {
     assert_eq!(world.claim_one(lane, 10).await.delivery, kept);
     let unknown = DeliveryId { message: world.message_id(1), ..id };
     assert_eq!(cancel(&world, Cancel::Delivery(unknown), 3).await, 0);
-    let replayed = world.store.replay(vec![id], at(20), None).await.unwrap();
+    let replayed = world.store.replay(vec![id.into()], at(20), None).await.unwrap();
     assert_eq!(replayed, Some(vec![Replayed::Reopened]));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ringback::store::{DueLanes, Settled};
-use ringback::{Lane, State};
+use ringback::{DeliveryId, Lane, State};
 
 use crate::world::{LEASE, World, at, dead, delivered, ids, plain, waiting};
 
@@ -14,6 +14,24 @@ pub(crate) async fn nothing_is_claimed_before_it_is_due(mut world: World) {
     let lease = world.claim_one(lane, 10).await;
     assert_eq!(lease.delivery, id);
     assert!(!lease.lost);
+}
+
+pub(crate) async fn a_scheduled_message_is_due_when_it_says_and_its_round_opens_then(mut world: World) {
+    let lane = world.lane();
+    let mut message = world.message(&[lane], 10);
+    message.deliver_at = Some(at(100));
+    let scheduled = DeliveryId { lane, message: world.store_message(message).await };
+    let now = world.send(&[lane], 20).await;
+    assert_eq!(world.state(scheduled).await, waiting(100));
+    world.reopen().await;
+    assert_eq!(world.claim_one(lane, 20).await.delivery, now);
+    world.assert_nothing_to_claim(lane, 79).await;
+    assert_eq!(world.store.due_lanes(at(20), None, 1).await.unwrap().next_due, Some(at(20 + LEASE)));
+    world.reopen().await;
+    let leases = world.claim(lane, 100, 2).await;
+    assert_eq!(ids(&leases), [now.message, scheduled.message], "due times go before the order of storing");
+    assert_eq!(leases[1].progress.since, at(100));
+    assert_eq!(world.delivery(scheduled).await.progress.since, at(100));
 }
 
 pub(crate) async fn a_lane_is_claimed_in_the_order_of_due_times_and_then_of_storing(mut world: World) {

@@ -40,7 +40,7 @@ pub(crate) async fn each_delivery_is_counted_once_in_the_state_that_it_is_in(mut
     let counts = count(&world, lane.application, all).await;
     assert_eq!(row(counts), [7, 12, 7, 1, 2, 1, 1]);
     assert!(counts.adds_up());
-    world.store.replay(vec![first], at(8), None).await.unwrap();
+    world.store.replay(vec![first.into()], at(8), None).await.unwrap();
     assert_eq!(row(count(&world, lane.application, all).await), [7, 12, 8, 1, 1, 1, 1]);
     world.reopen().await;
     assert_eq!(row(count(&world, lane.application, all).await), [7, 12, 9, 0, 1, 1, 1]);
@@ -50,7 +50,7 @@ pub(crate) async fn each_delivery_is_counted_once_in_the_state_that_it_is_in(mut
     for _ in 0..5 {
         world.pass(other, 900, delivered(900)).await;
     }
-    let prune = Prune { now: at(901), delivered_before: at(901), ended_before: at(3), after: None, limit: 100 };
+    let prune = Prune { now: at(901), delivered_before: at(901), ended_before: at(3), limit: 100, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 6, "the canceled one stays");
     assert_eq!(row(count(&world, lane.application, all).await), [1, 2, 0, 0, 1, 0, 1]);
     assert_eq!(row(count(&world, elsewhere.application, all).await), [1, 1, 1, 0, 0, 0, 0]);
@@ -104,7 +104,7 @@ pub(crate) async fn more_than_a_store_looks_at_at_once_is_counted(mut world: Wor
 }
 
 fn ended(lease: Lease, state: State) -> Settlement {
-    Settlement { lease, attempt: None, state }
+    Settlement { lease, attempt: None, state, lets_pass: false }
 }
 
 /// A few deliveries that are counted again and again while all of them move at once: settled, replayed, removed.
@@ -133,13 +133,14 @@ pub(crate) async fn the_counts_add_up_while_everything_moves(mut world: World) {
             for (lane, wanted, state) in [(lane, 20, delivered(round)), (other, 10, dead(round))] {
                 let settlements: Vec<_> =
                     world.claim(lane, round, wanted).await.into_iter().map(|lease| ended(lease, state)).collect();
-                let ids = settlements.iter().map(|settlement| settlement.lease.delivery).collect();
+                let ids = settlements.iter().map(|settlement| settlement.lease.delivery.into()).collect();
                 world.store.settle(Arc::new(settlements)).await.unwrap();
                 if lane == other {
                     world.store.replay(ids, at(round), None).await.unwrap();
                 }
             }
-            let prune = Prune { now: at(999), delivered_before: at(999), ended_before: at(0), after: None, limit: 300 };
+            let prune =
+                Prune { now: at(999), delivered_before: at(999), ended_before: at(0), limit: 300, ..Prune::default() };
             assert_eq!(world.store.prune(prune).await.unwrap().removed, 20);
             tokio::task::yield_now().await;
         }

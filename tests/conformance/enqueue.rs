@@ -46,6 +46,25 @@ pub(crate) async fn every_field_of_a_message_reads_back(mut world: World) {
     message.occurred_at = at(2);
     message.test = true;
     let id = world.store_message(message.clone()).await;
+    // One with all of what few have, one with each alone.
+    let mut options = vec![world.message(&[lane], 5)];
+    options[0].ordering_key = Some("agent 7".into());
+    options[0].deliver_at = Some(at(50));
+    options[0].expires_at = Some(at(60));
+    options[0].tags = vec!["user:123".into(), "b".into()];
+    for alone in 0..4 {
+        let mut other = world.message(&[lane], 5);
+        match alone {
+            0 => other.ordering_key = options[0].ordering_key.clone(),
+            1 => other.deliver_at = options[0].deliver_at,
+            2 => other.expires_at = options[0].expires_at,
+            _ => other.tags = options[0].tags.clone(),
+        }
+        options.push(other);
+    }
+    for other in &options {
+        world.store_message(other.clone()).await;
+    }
     for reason in [NoRoute::NoEndpoints, NoRoute::AllDisabled, NoRoute::EventTypeNotWanted, NoRoute::ChannelsNotWanted]
     {
         let mut other = world.message_to_nobody(lane.application, 6);
@@ -55,6 +74,9 @@ pub(crate) async fn every_field_of_a_message_reads_back(mut world: World) {
     }
     world.reopen().await;
     assert_eq!(world.store.message(lane.application, id).await.unwrap().as_deref(), Some(&message));
+    for other in &options {
+        assert_eq!(world.store.message(lane.application, other.id).await.unwrap().as_deref(), Some(other));
+    }
     let by_event_id = world.store.message_by_event_id(lane.application, "call_1-completed".into()).await;
     assert_eq!(by_event_id.unwrap(), Some(id));
 }

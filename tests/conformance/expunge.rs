@@ -1,6 +1,6 @@
 //! Promises of `expunge`, and of finding an attempt by its id.
 
-use ringback::store::{Expunge, Prune, Put, RecordKey, RecordKind, Replayed, Settlement};
+use ringback::store::{Expunge, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement};
 use ringback::{ApplicationId, Attempt, AttemptId, DeliveryId, Lane, Message, MessageId, Response, StateKind};
 
 use crate::world::{World, at, dead, delivered, plain, waiting};
@@ -20,7 +20,7 @@ async fn answered(world: &mut World, lane: Lane, seconds: u64, state: ringback::
     let headers = vec![("x-trace".to_owned(), "abc".to_owned())];
     let body = "the answer's body".into();
     attempt.response = Some(Response { status: 200, headers, body, truncated: true, expunged: false });
-    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state }).await;
+    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state, lets_pass: false }).await;
     attempt
 }
 
@@ -109,7 +109,7 @@ pub(crate) async fn the_counts_stay_as_the_message_was_sent(mut world: World) {
     assert_eq!(counted(&world).await, (1, 100_000));
     world.pass(other, 2, dead(2)).await;
     assert_eq!(counted(&world).await, (0, 0));
-    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), after: None, limit: 10 };
+    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), limit: 10, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 1);
     assert!(!expunge(&world, lane.application, Expunge::Payload(id)).await);
 }
@@ -173,19 +173,20 @@ pub(crate) async fn what_is_of_an_expunged_message_is_not_replayed(mut world: Wo
         expunge(&world, lane.application, Expunge::Payload(id.message)).await;
     }
     let unknown = DeliveryId { message: world.message_id(9), ..waits };
-    let replayed = world.store.replay(vec![ids[0], waits, unknown], at(5), None).await.unwrap().unwrap();
+    let replayed =
+        world.store.replay(vec![ids[0].into(), waits.into(), unknown.into()], at(5), None).await.unwrap().unwrap();
     assert_eq!(replayed, [Replayed::Expunged, Replayed::Expunged, Replayed::NotFound]);
     assert_eq!((world.state(ids[0]).await, world.state(waits).await), (dead(1), waiting(900)));
 
     let key = RecordKey { kind: RecordKind::ReplayJob, application: None, key: vec![1] };
     let record = |expected| Some(Put { key: key.clone(), expected, active: true, value: Some("a job".into()) });
-    let batch = vec![ids[1], ids[0], unknown];
+    let batch: Vec<Replay> = vec![ids[1].into(), ids[0].into(), unknown.into()];
     assert_eq!(world.store.replay(batch.clone(), at(5), record(1)).await.unwrap(), None, "its version comes first");
     let replayed = world.store.replay(batch.clone(), at(5), record(0)).await.unwrap().unwrap();
-    assert_eq!(replayed, [Replayed::Untouched, Replayed::Expunged, Replayed::Untouched]);
+    assert_eq!(replayed, [Replayed::Untouched, Replayed::Expunged, Replayed::NotFound]);
     assert_eq!(world.store.get(key.clone()).await.unwrap(), None, "the record would count what was not replayed");
     assert_eq!(world.state(ids[1]).await, dead(2));
-    let replayed = world.store.replay(vec![ids[1]], at(5), record(0)).await.unwrap().unwrap();
+    let replayed = world.store.replay(vec![ids[1].into()], at(5), record(0)).await.unwrap().unwrap();
     assert_eq!(replayed, [Replayed::Reopened]);
     assert_eq!(world.store.get(key).await.unwrap().unwrap().version, 1);
     let replayed = world.store.replay(batch, at(6), None).await.unwrap().unwrap();

@@ -37,7 +37,7 @@ pub(crate) async fn the_counts_add_up(mut world: World) {
     assert_eq!(counts(&world).await, (2, bytes - 1_000, 1), "a lost lease counts once");
     world.store.cancel(Cancel::Delivery(second), CancelReason::Requested, at(3)).await.unwrap();
     assert_eq!(counts(&world).await, (1, 1_000, 1));
-    world.store.replay(vec![second], at(4), None).await.unwrap();
+    world.store.replay(vec![second.into()], at(4), None).await.unwrap();
     assert_eq!(counts(&world).await, (2, 1_007, 1));
     world.reopen().await;
     assert_eq!(counts(&world).await, (2, 1_007, 0));
@@ -45,7 +45,7 @@ pub(crate) async fn the_counts_add_up(mut world: World) {
     world.pass(other, 100, dead(100)).await;
     world.pass(lane, 100, delivered(100)).await;
     assert_eq!(counts(&world).await, (0, 0, 0));
-    let prune = Prune { now: at(200), delivered_before: at(200), ended_before: at(200), after: None, limit: 10 };
+    let prune = Prune { now: at(200), delivered_before: at(200), ended_before: at(200), limit: 10, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 2);
     assert_eq!(counts(&world).await, (0, 0, 0));
 }
@@ -145,7 +145,7 @@ pub(crate) async fn the_latest_time_is_that_of_the_last_write(mut world: World) 
     assert_eq!(world.store.latest_time(), at(10));
     world.pass(lane, 20, dead(20)).await;
     assert_eq!(world.store.latest_time(), at(20));
-    world.store.replay(vec![id], at(30), None).await.unwrap();
+    world.store.replay(vec![id.into()], at(30), None).await.unwrap();
     assert_eq!(world.store.latest_time(), at(30));
     world.pass(lane, 30, waiting(9_000)).await;
     assert_eq!(world.store.latest_time(), at(30), "a due time lies in the future");
@@ -176,7 +176,7 @@ pub(crate) async fn the_bell_rings_when_something_may_be_claimable(mut world: Wo
     quiet().await;
     world.pass(lane, 5, dead(5)).await;
     quiet().await;
-    world.store.replay(vec![id], at(6), None).await.unwrap();
+    world.store.replay(vec![id.into()], at(6), None).await.unwrap();
     assert!(rings(2_000).await, "a replay");
     quiet().await;
     world.set_active(lane, false).await;
@@ -199,11 +199,12 @@ pub(crate) async fn after_close_every_call_answers_closed(mut world: World) {
     closed(store.due_lanes(at(1), None, 1)).await;
     closed(store.claim(at(1), vec![(lane, 1)], at(9))).await;
     closed(store.settle(Arc::default())).await;
-    closed(store.replay(vec![id], at(1), None)).await;
+    closed(store.replay(vec![id.into()], at(1), None)).await;
     closed(store.cancel(Cancel::Delivery(id), CancelReason::Requested, at(1))).await;
     closed(store.message(application, id.message)).await;
     closed(store.message_by_event_id(application, "event".into())).await;
     closed(store.messages(application, MessageQuery::default())).await;
+    closed(store.walk(application, MessageQuery::default())).await;
     closed(store.deliveries(application, id.message)).await;
     closed(store.dead_letters(application, DeadQuery::default())).await;
     closed(store.count_dead_letters(application, DeadQuery::default())).await;

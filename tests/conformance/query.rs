@@ -172,6 +172,33 @@ pub(crate) async fn messages_are_found_by_type_channel_and_endpoint(mut world: W
     }
 }
 
+pub(crate) async fn messages_are_found_by_ordering_key_and_tag(mut world: World) {
+    let lane = world.lane();
+    let mut sent = Vec::new();
+    let kinds: [(Option<&str>, &[&str]); 4] =
+        [(None, &[]), (Some("a"), &["user:1"]), (Some("b"), &["user:2", "user:1"]), (Some("a"), &["user:12"])];
+    for (key, tags) in kinds {
+        let mut message = world.message(&[lane], 5);
+        message.ordering_key = key.map(Into::into);
+        message.tags = tags.iter().map(|tag| (*tag).into()).collect();
+        sent.push(world.store_message(message).await);
+    }
+    let asked: [(Option<&str>, Option<&str>, &[usize]); 5] = [
+        (Some("a"), None, &[1, 3]),
+        (Some("c"), None, &[]),
+        (None, Some("user:1"), &[1, 2]),
+        (Some("a"), Some("user:1"), &[1]),
+        (None, None, &[0, 1, 2, 3]),
+    ];
+    for (ordering_key, tag, places) in asked {
+        let (ordering_key, tag) = (ordering_key.map(Into::into), tag.map(Into::into));
+        let query = MessageQuery { ordering_key, tag, order: Order::OldestFirst, limit: 10, ..MessageQuery::default() };
+        let found = world.store.messages(lane.application, query.clone()).await.unwrap().items;
+        let expected: Vec<_> = places.iter().map(|place| sent[*place]).collect();
+        assert_eq!(found.iter().map(|message| message.id).collect::<Vec<_>>(), expected, "{query:?}");
+    }
+}
+
 pub(crate) async fn attempts_are_found_by_type_and_channel_of_their_messages(mut world: World) {
     let (lane, other, sent) = of_each_kind(&mut world).await;
     let mut attempts = Vec::new();
@@ -253,7 +280,7 @@ pub(crate) async fn attempts_are_listed_in_each_order_and_completely(mut world: 
 pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
     let lane = world.lane();
     let other = world.lane_beside(lane);
-    let answered = |status| Outcome::Answered { status, retry_after: None };
+    let answered = |status| Outcome::answered(status);
     let tries = [
         (lane, answered(200), StateKind::Delivered),
         (lane, answered(404), StateKind::Waiting),
@@ -269,7 +296,7 @@ pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
         (attempt.outcome, attempt.result) = (outcome, result);
         attempts.push(attempt.clone());
         let state = waiting(900);
-        world.settle(ringback::store::Settlement { lease, attempt: Some(attempt), state }).await;
+        world.settle(ringback::store::Settlement { lease, attempt: Some(attempt), state, lets_pass: false }).await;
     }
     let all = AttemptQuery { limit: 100, ..AttemptQuery::default() };
     let status = |status| AttemptQuery { status: Some(status), ..all.clone() };
@@ -387,7 +414,7 @@ pub(crate) async fn only_what_is_dead_is_a_dead_letter(mut world: World) {
     let id = world.send(&[lane], 1).await;
     world.pass(lane, 1, dead(1)).await;
     assert_eq!(dead_now(&world).await, [id]);
-    world.store.replay(vec![id], at(2), None).await.unwrap();
+    world.store.replay(vec![id.into()], at(2), None).await.unwrap();
     assert_eq!(dead_now(&world).await, [], "a replayed one is none");
     world.pass(lane, 2, dead(2)).await;
     assert_eq!(dead_now(&world).await, [id]);

@@ -1,13 +1,15 @@
 //! Promises of `replay`.
 
 use bytes::Bytes;
-use ringback::store::{Prune, Put, RecordKey, RecordKind, Replayed, Settled};
-use ringback::{DeliveryId, Lane, Progress, State};
+use ringback::store::{
+    Cancel, CountQuery, Counts, Expunge, MessageQuery, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settled,
+};
+use ringback::{ApplicationId, CancelReason, DeliveryId, Lane, Progress, Routing, State};
 
 use crate::world::{LEASE, World, at, canceled, dead, delivered, waiting};
 
 async fn replay(world: &World, id: DeliveryId, seconds: u64) -> Replayed {
-    world.store.replay(vec![id], at(seconds), None).await.unwrap().unwrap().remove(0)
+    world.store.replay(vec![id.into()], at(seconds), None).await.unwrap().unwrap().remove(0)
 }
 
 pub(crate) async fn a_replay_opens_a_round_of_what_has_ended(mut world: World) {
@@ -86,17 +88,17 @@ pub(crate) async fn a_replay_and_its_record_are_one_write(mut world: World) {
     let put = |expected, value: &'static str| {
         Some(Put { key: key.clone(), expected, active: true, value: Some(Bytes::from_static(value.as_bytes())) })
     };
-    let moved = world.store.replay(vec![id], at(2), put(1, "a")).await.unwrap();
+    let moved = world.store.replay(vec![id.into()], at(2), put(1, "a")).await.unwrap();
     assert_eq!((moved, world.state(id).await), (None, dead(1)), "nothing is done");
     assert_eq!(world.store.get(key.clone()).await.unwrap(), None);
 
-    let done = world.store.replay(vec![id], at(2), put(0, "a")).await.unwrap();
+    let done = world.store.replay(vec![id.into()], at(2), put(0, "a")).await.unwrap();
     assert_eq!((done, world.state(id).await), (Some(vec![Replayed::Reopened]), waiting(2)));
     let none = world.store.replay(vec![], at(3), put(1, "b")).await.unwrap();
     assert_eq!(none, Some(vec![]), "the record alone");
     let record = world.store.get(key.clone()).await.unwrap().unwrap();
     assert_eq!((record.version, &record.value[..]), (2, &b"b"[..]));
-    let moved = world.store.replay(vec![id], at(3), put(1, "c")).await.unwrap();
+    let moved = world.store.replay(vec![id.into()], at(3), put(1, "c")).await.unwrap();
     assert_eq!(moved, None);
     assert_eq!(world.store.get(key).await.unwrap(), Some(record));
 }
@@ -122,8 +124,144 @@ pub(crate) async fn a_batch_of_replays_is_answered_in_its_order(mut world: World
     let waits = world.send(&[lane], 3).await;
     let unknown = DeliveryId { message: world.message_id(3), ..waits };
     let batch = vec![unknown, waits, leased, ended, ended];
-    let answers = world.store.replay(batch, at(4), None).await.unwrap().unwrap();
+    let answers =
+        world.store.replay(batch.into_iter().map(Replay::from).collect(), at(4), None).await.unwrap().unwrap();
     let expected = [Replayed::NotFound, Replayed::Hastened, Replayed::InFlight, Replayed::Reopened, Replayed::Hastened];
     assert_eq!(answers, expected);
     assert_eq!(world.delivery(ended).await.progress.round, 2, "one round, though it was asked for twice");
+}
+
+async fn add(world: &World, id: DeliveryId, seconds: u64) -> Replayed {
+    let replay = Replay { delivery: id, add: true };
+    world.store.replay(vec![replay], at(seconds), None).await.unwrap().unwrap().remove(0)
+}
+
+async fn count(world: &World, application: ApplicationId) -> Counts {
+    let counts = world.store.count(application, CountQuery::default()).await.unwrap();
+    assert!(counts.adds_up(), "{counts:?}");
+    counts
+}
+
+pub(crate) async fn a_message_is_given_a_delivery_where_it_had_none(mut world: World) {
+    let lane = world.lane();
+    let (other, third) = (world.lane_beside(lane), world.lane_beside(lane));
+    let old = world.send(&[lane], 1).await;
+    world.pass(lane, 1, delivered(1)).await;
+    let later = world.send(&[other], 9).await;
+    let new = DeliveryId { lane: other, ..old };
+    assert_eq!(replay(&world, new, 5).await, Replayed::NotFound, "unless it is asked for, nothing is added");
+    assert_eq!(add(&world, new, 5).await, Replayed::Added);
+    assert_eq!(add(&world, new, 6).await, Replayed::Hastened, "once");
+    world.reopen().await;
+    let message = world.store.message(lane.application, old.message).await.unwrap().unwrap();
+    assert_eq!(message.routing, Routing::To(vec![lane.endpoint, other.endpoint]));
+    assert_eq!(&message.payload[..], br#"{"a":1}"#, "all else of the message is as it was");
+    let found = world.deliveries(old).await;
+    assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), [old, new]);
+    assert_eq!((found[0].state, found[1].state), (delivered(1), waiting(5)));
+    assert_eq!(found[1].progress, Progress::new(at(5)), "its schedule begins now");
+    let of_other = MessageQuery { endpoint: Some(other.endpoint), limit: 9, ..MessageQuery::default() };
+    let listed = world.store.messages(lane.application, of_other).await.unwrap().items;
+    assert_eq!(listed.iter().map(|message| message.id).collect::<Vec<_>>(), [later.message, old.message]);
+
+    world.assert_nothing_to_claim(other, 4).await;
+    let lease = world.claim_one(other, 9).await;
+    assert_eq!(lease.delivery, new, "it is due before what was sent later");
+    assert_eq!(add(&world, new, 9).await, Replayed::InFlight);
+    assert_eq!(world.end(lease, 9, waiting(100)).await, Settled::Done);
+    assert_eq!(add(&world, DeliveryId { lane: third, ..old }, 10).await, Replayed::Added);
+    assert_eq!(count(&world, lane.application).await.routed, 4);
+    world.pass(other, 20, delivered(20)).await;
+    world.pass(other, 100, dead(100)).await;
+    assert_eq!(add(&world, new, 101).await, Replayed::Reopened, "what it has is replayed");
+    assert_eq!(world.delivery(new).await.progress.round, 2);
+    assert_eq!(world.attempts(new).await.len(), 2);
+}
+
+pub(crate) async fn an_added_delivery_is_canceled_expunged_and_kept_as_any_other(mut world: World) {
+    let lane = world.lane();
+    let other = world.lane_beside(lane);
+    let prune = |before| Prune { now: at(500), delivered_before: at(before), ended_before: at(9), ..Prune::default() };
+    let prune = |before| Prune { limit: 10, ..prune(before) };
+    let mut added = Vec::new();
+    for seconds in 1..=3 {
+        let message = if seconds == 2 {
+            let nobody = world.message_to_nobody(lane.application, seconds);
+            world.store_message(nobody).await
+        } else {
+            let old = world.send(&[lane], seconds).await;
+            world.pass(lane, seconds, delivered(seconds)).await;
+            old.message
+        };
+        let new = DeliveryId { lane: other, message };
+        assert_eq!(add(&world, new, 5).await, Replayed::Added);
+        added.push(new);
+    }
+    assert_eq!(count(&world, lane.application).await.waiting, 3);
+    assert_eq!(world.health().await.open, 3);
+    assert_eq!(world.store.open_bytes(lane.application).await.unwrap(), 7 + 2 + 7);
+    assert_eq!(world.store.prune(prune(400)).await.unwrap().removed, 0, "what waits is kept");
+    assert_eq!(world.claim(other, 5, 3).await.into_iter().map(|l| l.delivery).collect::<Vec<_>>(), added, "in order");
+    world.reopen().await;
+
+    let cancel = Cancel::Delivery(added[0]);
+    assert_eq!(world.store.cancel(cancel, CancelReason::Requested, at(6)).await.unwrap(), 1);
+    assert_eq!(world.state(added[0]).await, canceled(6));
+    let went_nowhere = world.store.message(lane.application, added[1].message).await.unwrap().unwrap();
+    assert_eq!(went_nowhere.routing, Routing::To(vec![other.endpoint]));
+    world.pass(other, 7, delivered(7)).await;
+    let payload = Expunge::Payload(added[2].message);
+    assert!(world.store.expunge(lane.application, payload).await.unwrap());
+    let lease = world.claim_one(other, 8).await;
+    assert!(lease.message.as_ref().is_none_or(|message| message.expunged), "the payload is gone for it, too");
+    world.end(lease, 8, dead(8)).await;
+    let third = DeliveryId { lane: world.lane_beside(lane), ..added[2] };
+    assert_eq!(add(&world, third, 9).await, Replayed::Expunged);
+
+    let counts = count(&world, lane.application).await;
+    assert_eq!((counts.routed, counts.delivered, counts.dead, counts.canceled), (5, 3, 1, 1));
+    assert_eq!(world.store.open_bytes(lane.application).await.unwrap(), 0);
+    assert_eq!(world.store.prune(prune(3)).await.unwrap().removed, 3, "by how its deliveries ended");
+    assert_eq!(count(&world, lane.application).await, Counts::default());
+    assert_eq!(add(&world, added[0], 10).await, Replayed::NotFound, "the message is gone");
+}
+
+pub(crate) async fn a_batch_adds_several_deliveries_of_large_messages(mut world: World) {
+    let lane = world.lane();
+    let others = [world.lane_beside(lane), world.lane_beside(lane)];
+    let mut message = world.message(&[lane], 1);
+    message.payload = (0..100_000_u32).map(|i| i as u8).collect::<Vec<_>>().into();
+    let (id, payload) = (message.id, message.payload.clone());
+    world.store_message(message).await;
+    let batch = others.map(|lane| Replay { delivery: DeliveryId { lane, message: id }, add: true });
+    let batch = [batch[0], batch[1], Replay { add: false, ..batch[1] }].to_vec();
+    let answers = world.store.replay(batch, at(2), None).await.unwrap().unwrap();
+    assert_eq!(answers, [Replayed::Added, Replayed::Added, Replayed::Hastened]);
+    let stored = world.store.message(lane.application, id).await.unwrap().unwrap();
+    assert_eq!(stored.payload, payload);
+    let routed = [lane, others[0], others[1]].map(|lane| lane.endpoint);
+    assert_eq!(stored.routing, Routing::To(routed.to_vec()));
+    assert_eq!(count(&world, lane.application).await.waiting, 3);
+}
+
+pub(crate) async fn a_record_goes_along_only_if_all_of_the_batch_is_taken_up(mut world: World) {
+    let lane = world.lane();
+    let ended = world.send(&[lane], 1).await;
+    world.pass(lane, 1, dead(1)).await;
+    let leased = world.send(&[lane], 2).await;
+    let _lease = world.claim_one(lane, 2).await;
+    let unknown = DeliveryId { message: world.message_id(3), ..ended };
+    let new = Replay { delivery: DeliveryId { lane: world.lane_beside(lane), ..ended }, add: true };
+    let key = RecordKey { kind: RecordKind::ReplayJob, application: None, key: b"job".to_vec() };
+    let record = || Some(Put { key: key.clone(), expected: 0, active: true, value: Some("counts".into()) });
+    for (odd_one, why) in [(leased, Replayed::InFlight), (unknown, Replayed::NotFound)] {
+        let batch = vec![ended.into(), odd_one.into(), new];
+        let answers = world.store.replay(batch, at(3), record()).await.unwrap().unwrap();
+        assert_eq!(answers, [Replayed::Untouched, why, Replayed::Untouched]);
+        assert_eq!(world.store.get(key.clone()).await.unwrap(), None);
+        assert_eq!((world.state(ended).await, world.deliveries(ended).await.len()), (dead(1), 1));
+    }
+    let answers = world.store.replay(vec![ended.into(), new], at(3), record()).await.unwrap().unwrap();
+    assert_eq!(answers, [Replayed::Reopened, Replayed::Added]);
+    assert_eq!(world.store.get(key).await.unwrap().unwrap().version, 1);
 }

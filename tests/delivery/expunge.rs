@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ringback::{
-    CancelReason, DeadReason, Error, Failure, JobStatus, MessageId, NewEndpoint, Outcome, ReplayFilter, State,
-    StateKind,
+    CancelReason, DeadReason, Error, Failure, JobStatus, MessageId, NewEndpoint, NewReplay, Outcome, ReplayFilter,
+    State, StateKind,
 };
 use tokio::sync::Semaphore;
 
@@ -91,7 +91,8 @@ async fn a_replay_job_skips_the_letters_of_expunged_messages_and_ends() {
     }
     world.reopen().await;
     world.run();
-    let job = world.ringback.start_replay(world.app, ReplayFilter::default(), 200).await.unwrap().id;
+    let job =
+        world.ringback.start_replay(world.app, NewReplay::from(ReplayFilter::default()).rate(200)).await.unwrap().id;
     until(async || world.ringback.replay_job(job).await.unwrap().status != JobStatus::Running).await;
     let job = world.ringback.replay_job(job).await.unwrap();
     assert_eq!((job.status, job.total, job.replayed, job.skipped), (JobStatus::Finished, 60, 45, 15));

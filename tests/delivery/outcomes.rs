@@ -25,7 +25,7 @@ impl After {
             State::Delivered { .. } => Some(Delivered),
             State::Waiting { .. } => Some(Waits),
             State::Dead { reason, .. } => Some(Dead(reason)),
-            State::Leased { .. } | State::Canceled { .. } => None,
+            State::Held { .. } | State::Leased { .. } | State::Canceled { .. } => None,
         }
     }
 }
@@ -34,7 +34,7 @@ impl After {
 type Row = (String, Outcome, After, After, Option<&'static str>);
 
 fn answered(status: u16) -> Outcome {
-    Outcome::Answered { status, retry_after: None }
+    Outcome::answered(status)
 }
 
 /// A port that nothing listens at.
@@ -177,7 +177,7 @@ async fn a_retry_does_not_come_before_the_time_that_the_receiver_asked_for() {
         attempts.iter().find(|attempt| matches!(attempt.outcome, Outcome::Answered { status: 429, .. })).unwrap();
     assert_eq!(
         first.outcome,
-        Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(1)) },
+        Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(1)), asked: None },
         "the log has what was asked for"
     );
 }

@@ -38,7 +38,7 @@ async fn post(transport: &HttpTransport, url: &str) -> Reply {
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome::Answered { status, retry_after: None }
+    Outcome::answered(status)
 }
 
 #[track_caller]

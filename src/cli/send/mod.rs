@@ -5,7 +5,9 @@ mod lines;
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use ringback::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +16,7 @@ use super::client::Posted;
 use super::exit::{Exit, Problem};
 use super::records::{Message, Record};
 use super::target::{Session, Target};
+use super::times;
 
 /// Sends a message, or a file of messages, to an application's endpoints
 ///
@@ -44,6 +47,21 @@ pub(super) struct Options {
     /// A key under which a repeated send stores nothing new
     #[arg(long, value_name = "KEY", conflicts_with = "ndjson")]
     idempotency_key: Option<String>,
+    /// Messages of one key reach each endpoint in the order of their acceptance
+    #[arg(long, value_name = "KEY", conflicts_with = "ndjson")]
+    ordering_key: Option<String>,
+    /// Not to be attempted before then: a time such as 2026-01-31T08:30:00Z, or a duration from now such as 15m
+    #[arg(long, value_name = "WHEN", value_parser = times::ahead, conflicts_with = "ndjson")]
+    deliver_at: Option<Timestamp>,
+    /// No attempt starts after then
+    #[arg(long, value_name = "WHEN", value_parser = times::ahead, conflicts_with_all = ["ndjson", "max_age"])]
+    expire_at: Option<Timestamp>,
+    /// No attempt starts later than this after it was accepted, or after --deliver-at; whole seconds
+    #[arg(long, value_name = "DURATION", value_parser = times::duration, conflicts_with = "ndjson")]
+    max_age: Option<Duration>,
+    /// A label to find, cancel and erase it by, such as user:123; can be given more than once
+    #[arg(long, value_name = "TAG", conflicts_with = "ndjson")]
+    tag: Vec<String>,
     /// A file of messages in place of one, one JSON object a line: {"eventType":"…","payload":…,"eventId":"…","channels":[…]}
     ///
     /// Each line has an idempotency key made of its number, its bytes and the --run-id, so the same file can be sent
@@ -69,6 +87,16 @@ struct MessageIn<'a> {
     event_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     channels: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
 }
 
 /// Sends.
@@ -92,7 +120,17 @@ async fn one(session: &Session, options: &Options, event_type: &str) -> Result<E
     };
     let payload: &RawValue =
         serde_json::from_slice(&given).map_err(|error| Problem::usage(format!("the payload is not JSON: {error}")))?;
-    let message = MessageIn { event_type, payload, event_id: options.event_id.as_deref(), channels: &options.channel };
+    let message = MessageIn {
+        event_type,
+        payload,
+        event_id: options.event_id.as_deref(),
+        channels: &options.channel,
+        ordering_key: options.ordering_key.as_deref(),
+        deliver_at: options.deliver_at,
+        expire_at: options.expire_at,
+        max_age: options.max_age.map(|age| age.as_secs()),
+        tags: &options.tag,
+    };
     let body = serde_json::to_vec(&message).map_err(|error| Problem::failed(error.to_string()))?;
     let path = ["app", &options.app, "msg"];
     let query = vec![("with_content", "false".to_owned())];

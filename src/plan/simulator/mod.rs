@@ -19,9 +19,9 @@ use super::{Attempted, Caps, Command, Event, Plan};
 use crate::application::NewApplication;
 use crate::attempt::{Attempt, Timing, Trigger};
 use crate::breaker::BreakerRules;
-use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind};
+use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind, Terms};
 use crate::directory::{Bounds, Destination, Directory, Tenant};
-use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
+use crate::endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Routing;
 use crate::retry::{RetryPolicy, RetrySettings};
@@ -302,7 +302,7 @@ impl Simulation {
     }
 
     fn outcome(&mut self, lane: Lane) -> Outcome {
-        let answered = |status| Outcome::Answered { status, retry_after: None };
+        let answered = |status| Outcome::answered(status);
         let is_down = self.down.get(&lane).is_some_and(|(from, to)| (*from..*to).contains(&self.time));
         match self.random.random_range(0..100) {
             _ if self.healing() => answered(200),
@@ -311,7 +311,7 @@ impl Simulation {
             _ if is_down => answered(503),
             0..40 => answered(204),
             40..60 => answered(500),
-            60..65 => Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(9)) },
+            60..65 => Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(9)), asked: None },
             65..70 => answered(410),
             70..85 => Outcome::Failed(Failure::Timeout),
             85..95 => Outcome::Failed(Failure::Refused),
@@ -342,7 +342,8 @@ impl Simulation {
         self.watch.ended(lease.delivery.lane, seen, started_at, self.time);
         let draw = self.random.random();
         let ended_at = self.time;
-        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, ended_at, draw, open })));
+        let terms = Terms::default();
+        self.tell(Event::Attempted(Box::new(Attempted { lease, destination, attempt, terms, ended_at, draw, open })));
     }
 
     fn settle(&mut self, batch: Arc<Vec<Settlement>>) {
@@ -388,7 +389,11 @@ impl Simulation {
         let tenant = self.directory.tenant(lane.application).unwrap();
         let old = &tenant.endpoints[&lane.endpoint];
         let enable = old.open().is_err();
-        let status = if enable { EndpointStatus::Enabled } else { EndpointStatus::Disabled { since: self.time } };
+        let status = if enable {
+            EndpointStatus::Enabled
+        } else {
+            EndpointStatus::Disabled { since: self.time, reason: DisableReason::Requested }
+        };
         self.note(format!("{:?} becomes {status:?}", lane.endpoint));
         self.put_endpoint(lane, enable);
         let endpoint = Endpoint { status, updated_at: self.time, ..old.endpoint.clone() };
@@ -430,9 +435,9 @@ impl Simulation {
         let claimable = now(self.store.due_lanes(self.time, None, usize::MAX)).unwrap().lanes;
         for lane in &self.lanes {
             let destination = self.directory.destination(*lane).unwrap();
-            let standing = self.plan.permits.standing(*lane);
-            *origins.entry(destination.origin.clone()).or_insert(0) += standing.in_flight;
-            let rests = standing.breaker.rested(self.time).is_err();
+            let known = self.plan.permits.remembered(*lane);
+            *origins.entry(destination.origin.clone()).or_insert(0) += known.in_flight;
+            let rests = known.breaker.rested(self.time).is_err();
             if destination.open().is_ok() && !rests && claimable.contains(lane) {
                 due.push(*lane);
             }

@@ -117,7 +117,7 @@ impl Watch {
             seen.rests = Some(now + rules.rest / 2);
             self.rests += 1;
         }
-        if let Outcome::Answered { status: 429, retry_after: Some(wait) } = outcome {
+        if let Outcome::Answered { status: 429, retry_after: Some(wait), .. } = outcome {
             seen.asked = seen.asked.max(Some(now + wait.min(rules.max_rest)));
             self.asked += 1;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{Application, ApplicationId, Error, NewApplication, Timestamp};
+use ringback::{Application, ApplicationId, Error, NewApplication, Retention, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +19,7 @@ use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListQuery, ListResponse};
 use crate::server::problem::Problem;
 use crate::server::query::Query;
+use crate::server::retention::{RetentionSchema, shown};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, put, patch, delete))
@@ -49,6 +50,9 @@ pub(crate) struct ApplicationIn {
     /// stays.
     #[schema(minimum = 1, maximum = 100)]
     weight: Option<u32>,
+    /// How long what is sent in it is kept.
+    #[schema(value_type = Option<RetentionSchema>)]
+    retention: Option<Retention>,
 }
 
 /// What is to change of an application: what is absent stays, `null` resets.
@@ -76,6 +80,10 @@ pub(crate) struct ApplicationPatch {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     weight: Patch<u32>,
+    /// All of its rule.
+    #[schema(value_type = Option<RetentionSchema>)]
+    #[serde(default)]
+    retention: Patch<Retention>,
 }
 
 /// An application.
@@ -91,6 +99,9 @@ pub(crate) struct ApplicationOut {
     rate_limit: Option<u32>,
     max_in_flight: Option<u32>,
     weight: Option<u32>,
+    /// `null` where the server's rule holds.
+    #[schema(value_type = Option<RetentionSchema>)]
+    retention: Option<Retention>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -108,6 +119,7 @@ impl From<Application> for ApplicationOut {
             rate_limit: application.throttle_rate,
             max_in_flight: application.max_in_flight,
             weight: application.weight,
+            retention: shown(application.retention),
             created_at: application.created_at,
             updated_at: application.updated_at,
         }
@@ -122,6 +134,7 @@ impl ApplicationIn {
         new.throttle_rate = one_of("throttleRate", self.throttle_rate, self.rate_limit)?;
         new.max_in_flight = self.max_in_flight;
         new.weight = self.weight;
+        new.retention = self.retention.unwrap_or_default();
         Ok(new)
     }
 }
@@ -236,6 +249,7 @@ async fn patch(
     new.throttle_rate = rate.optional().over(old.throttle_rate);
     new.max_in_flight = value.max_in_flight.optional().over(old.max_in_flight);
     new.weight = value.weight.optional().over(old.weight);
+    new.retention = value.retention.over(old.retention);
     Ok(Json(api.ringback.update_application(id, new).await?.into()))
 }
 

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringback::store::{AttemptQuery, AttemptStatus, MAX_PAGE_BYTES, Order};
 use ringback::{
-    ApplicationId, Attempt, AttemptId, EndpointId, Failure, Message, MessageId, Outcome, Response, StateKind,
+    ApplicationId, Asked, Attempt, AttemptId, EndpointId, Failure, Message, MessageId, Outcome, Response, StateKind,
     Timestamp, Trigger,
 };
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,9 @@ struct MessageAttemptOut<'a> {
     result: StateKind,
     /// Why no answer came, as a word for programs. With an application's token, `dns` also stands for `blockedAddress`.
     failure: Option<&'static str>,
+    /// What the answer's header `webhook-delivery` asked for: `abortMessage` or `disable`. It is done where the endpoint's
+    /// profile follows it.
+    asked: Option<&'static str>,
     /// What it probably means, for people.
     hint: Option<&'static str>,
     /// As they were written; secret values are redacted.
@@ -160,6 +163,10 @@ impl<'a> MessageAttemptOut<'a> {
             trigger: attempt.trigger,
             result: attempt.result,
             failure,
+            asked: match attempt.outcome {
+                Outcome::Answered { asked, .. } => asked.map(Asked::code),
+                Outcome::Failed(_) => None,
+            },
             hint,
             request_headers: &attempt.request_headers,
             response_headers: answered.map(|response| response.headers.as_slice()).unwrap_or_default(),

@@ -17,7 +17,7 @@ use super::endpoints::EndpointOut;
 use super::messages::MessageOut;
 use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, MessageOf};
-use crate::server::body::{Body, NoMembers};
+use crate::server::body::Body;
 use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListQuery, ListResponse, Start};
 use crate::server::problem::Problem;
@@ -34,7 +34,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 fn number(kind: StateKind) -> (u8, &'static str) {
     match kind {
         StateKind::Delivered => (0, "success"),
-        StateKind::Waiting => (1, "pending"),
+        // Clients know no held ones: to them they wait.
+        StateKind::Waiting | StateKind::Held => (1, "pending"),
         StateKind::Dead => (2, "fail"),
         StateKind::Leased => (3, "sending"),
         StateKind::Canceled => (4, "canceled"),
@@ -47,13 +48,13 @@ fn number(kind: StateKind) -> (u8, &'static str) {
 struct MessageEndpointOut {
     #[serde(flatten)]
     endpoint: EndpointOut,
-    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    /// 0 delivered, 1 waiting (or held), 2 dead, 3 being attempted, 4 canceled.
     status: u8,
     status_text: &'static str,
     /// When it is attempted next.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_attempt: Option<Timestamp>,
-    /// How it stands, with the time and the reason.
+    /// How it stands, with the time and the reason; held behind another of its ordering key: with that message.
     #[schema(value_type = Object)]
     state: DeliveryState,
     /// The attempts so far.
@@ -80,7 +81,8 @@ struct EndpointMessageOut<'m> {
 fn next_attempt(state: DeliveryState) -> Option<Timestamp> {
     match state {
         DeliveryState::Waiting { due } => Some(due),
-        DeliveryState::Leased { .. }
+        DeliveryState::Held { .. }
+        | DeliveryState::Leased { .. }
         | DeliveryState::Delivered { .. }
         | DeliveryState::Dead { .. }
         | DeliveryState::Canceled { .. } => None,
@@ -247,18 +249,32 @@ impl Api {
     }
 }
 
+/// How to attempt a delivery again.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResendIn {
+    /// Whether a message that was not to go to this endpoint is given a delivery to it. Default: no; that is 404.
+    #[serde(default)]
+    add: bool,
+}
+
 /// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
 #[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
-    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
+    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", request_body = ResendIn,
+    responses((status = 202, body = EmptyResponse)))]
 async fn resend(
     State(api): State<Arc<Api>>,
     found: MessageOf,
     to: EndpointOf,
     once: Once,
-    _: Body<NoMembers>,
+    Body { value, .. }: Body<ResendIn>,
 ) -> Result<Answer, Problem> {
-    api.once(Some(found.application), once, b"", async {
-        api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
+    api.once(Some(found.application), once, if value.add { b"add" } else { b"" }, async {
+        let (application, message, endpoint) = (found.application, found.message, to.endpoint.id);
+        match value.add {
+            true => api.ringback.replay_to(application, message, endpoint).await?,
+            false => api.ringback.replay(application, message, endpoint).await?,
+        }
         Ok(Answer::accepted(&EmptyResponse {}))
     })
     .await

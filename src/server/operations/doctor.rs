@@ -17,6 +17,9 @@ use crate::server::problem::Problem;
 
 /// Counts are taken while messages come and go: those that do not add up are taken this often again.
 const LOOKS: usize = 5;
+/// A compaction is advised where the folder takes so many times what is kept, and so many bytes beyond that.
+const WORTH_COMPACTING: u64 = 4;
+const WORTH_BYTES: u64 = 64 << 20;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(doctor))
@@ -33,6 +36,8 @@ struct DoctorOut {
     applications: Vec<CountsOut>,
     /// What an operator should look at.
     problems: Vec<String>,
+    /// What would do good, although nothing is wrong.
+    advice: Vec<String>,
 }
 
 /// How the store is.
@@ -46,6 +51,9 @@ struct StoreOut {
     /// Deliveries that are being attempted.
     leased: u64,
     disk_bytes: u64,
+    /// Bytes of the messages and attempts that are kept. What is on disk beyond about three times this is free space,
+    /// which a compaction gives back.
+    kept_bytes: u64,
     /// Damaged records that were set aside since the start.
     damaged: u64,
     /// Why it cannot write, if it cannot.
@@ -82,11 +90,13 @@ struct CountsOut {
     messages: u64,
     routed: u64,
     waiting: u64,
+    /// Behind another one of their ordering key.
+    held: u64,
     leased: u64,
     delivered: u64,
     dead: u64,
     canceled: u64,
-    /// Whether `routed` is the sum of the five.
+    /// Whether `routed` is the sum of the six.
     adds_up: bool,
 }
 
@@ -118,6 +128,7 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
             messages: counts.messages,
             routed: counts.routed,
             waiting: counts.waiting,
+            held: counts.held,
             leased: counts.leased,
             delivered: counts.delivered,
             dead: counts.dead,
@@ -131,11 +142,20 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
         problems.push(format!("{} damaged records were set aside since the start", health.damaged));
     }
     problems.extend(health.warnings.iter().cloned());
+    let free = health.disk_bytes.saturating_sub(health.kept_bytes.saturating_mul(WORTH_COMPACTING));
+    let advice = match free > WORTH_BYTES {
+        true => vec![format!(
+            "{} bytes are on disk and {} of them are kept: `ringback compact` gives back most of the rest",
+            health.disk_bytes, health.kept_bytes
+        )],
+        false => Vec::new(),
+    };
     let store = StoreOut {
         open: health.open,
         open_bytes: health.open_bytes,
         leased: health.leased,
         disk_bytes: health.disk_bytes,
+        kept_bytes: health.kept_bytes,
         damaged: health.damaged,
         failed: health.failed,
         warnings: health.warnings,
@@ -145,7 +165,7 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
     let left = uses.left();
     let sealed = uses.endpoints.into_iter().map(|(key, endpoints)| SealedOut { key, endpoints }).collect();
     let keys = KeysOut { active: uses.active, left, sealed };
-    Ok(Json(DoctorOut { ok: problems.is_empty(), version, store, keys, applications, problems }))
+    Ok(Json(DoctorOut { ok: problems.is_empty(), version, store, keys, applications, problems, advice }))
 }
 
 impl Api {

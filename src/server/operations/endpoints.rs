@@ -9,8 +9,8 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings, Secret,
-    Timestamp,
+    BlockedHead, DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice,
+    RetrySettings, Secret, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -44,7 +44,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// An endpoint to be made or changed. Where it is made, `url` is needed and what is absent has its default; where it is
 /// changed by PATCH, what is absent stays and `null` resets; where it is replaced by PUT, what is absent has its default,
-/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `weight`, `headers`,
+/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `weight`, `blockedHead`, `headers`,
 /// `secret`), which stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,6 +120,20 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100)]
     #[serde(default)]
     weight: Patch<u32>,
+    /// What a message with an ordering key does to those behind it while it fails: `{"rule":"wait"}` (the default),
+    /// `{"rule":"skip","afterAttempts":3}` (they go on, and it is retried beside them) or
+    /// `{"rule":"expire","afterSeconds":600}` (it gives up).
+    #[schema(value_type = Option<BlockedHeadOut>)]
+    #[serde(default)]
+    blocked_head: Patch<BlockedHead>,
+    /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    auto_disable: Patch<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    #[schema(value_type = Option<bool>)]
+    #[serde(default)]
+    replay_only: Patch<bool>,
     /// Clients of before send it; it means nothing.
     #[schema(value_type = Option<u32>)]
     #[expect(dead_code, reason = "taken, since clients send it")]
@@ -137,6 +151,13 @@ pub(crate) struct EndpointOut {
     url: String,
     description: String,
     disabled: bool,
+    /// Since when it is disabled.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_since: Option<Timestamp>,
+    /// Why it is disabled: `requested`, `failing` (nothing but failures for too long), `gone` (its receiver answered 410) or
+    /// `askedByReceiver` (its receiver answered with `webhook-delivery: disable`).
+    #[schema(value_type = Option<String>)]
+    disabled_reason: Option<DisableReason>,
     event_types: Option<Vec<String>>,
     filter_types: Option<Vec<String>>,
     channels: Option<Vec<String>>,
@@ -155,10 +176,31 @@ pub(crate) struct EndpointOut {
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
     weight: Option<u32>,
+    #[schema(value_type = Option<BlockedHeadOut>)]
+    blocked_head: Option<BlockedHead>,
+    /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
+    auto_disable: Option<bool>,
+    /// Whether it gets nothing but what is replayed to it.
+    replay_only: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+}
+
+/// What a message with an ordering key does to those behind it while it fails.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the document describes a type of the library with it")]
+struct BlockedHeadOut {
+    /// `wait`, `skip` or `expire`.
+    rule: String,
+    /// Of `skip`: the failed attempts of a round after which those behind go on.
+    #[schema(minimum = 1, maximum = 51)]
+    after_attempts: Option<u32>,
+    /// Of `expire`: it gives up so long after its turn came.
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    after_seconds: Option<u64>,
 }
 
 /// How the deliveries to an endpoint stand.
@@ -166,7 +208,7 @@ pub(crate) struct EndpointOut {
 struct EndpointStats {
     /// Delivered.
     success: u64,
-    /// Waiting for an attempt.
+    /// Waiting for an attempt, or held behind another of their ordering key.
     pending: u64,
     /// Being attempted now.
     sending: u64,
@@ -218,6 +260,9 @@ impl EndpointIn {
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
             weight: self.weight.optional().over(old.weight),
+            blocked_head: self.blocked_head.optional().over(old.blocked_head),
+            auto_disable: self.auto_disable.optional().over(old.auto_disable),
+            replay_only: self.replay_only.over(old.replay_only),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
             channels: self.channels.over(old.channels),
             headers,
@@ -259,17 +304,10 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, weight, headers, .. } = old;
-        let kept = EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            weight,
-            headers,
-            ..EndpointSettings::at("")
-        };
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, weight, blocked_head, .. } = old;
+        let EndpointSettings { auto_disable, replay_only, headers, .. } = old;
+        let own = EndpointSettings { profile, body, timeout_ms, retry, weight, ..EndpointSettings::at("") };
+        let kept = EndpointSettings { max_in_flight, blocked_head, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)
     }
 }
@@ -291,12 +329,19 @@ impl Api {
 
     pub(super) fn show_endpoint(&self, endpoint: Endpoint) -> EndpointOut {
         let Endpoint { id, settings, status, created_at, updated_at, .. } = endpoint;
+        let (disabled_since, disabled_reason) = match status {
+            EndpointStatus::Enabled => (None, None),
+            EndpointStatus::Disabled { since, reason } => (Some(since), Some(reason)),
+            EndpointStatus::Deleted { since } => (Some(since), None),
+        };
         EndpointOut {
             id,
             uid: settings.uid,
             url: settings.url,
             description: settings.description,
-            disabled: !matches!(status, EndpointStatus::Enabled),
+            disabled: disabled_since.is_some(),
+            disabled_since,
+            disabled_reason,
             filter_types: some_of(settings.event_types.clone()),
             event_types: some_of(settings.event_types),
             channels: some_of(settings.channels),
@@ -310,6 +355,9 @@ impl Api {
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
             weight: settings.weight,
+            blocked_head: settings.blocked_head,
+            auto_disable: settings.auto_disable,
+            replay_only: settings.replay_only,
             created_at,
             updated_at,
         }
@@ -433,7 +481,7 @@ async fn stats(
     let counts = api.ringback.counts(found.application, window).await?;
     Ok(Json(EndpointStats {
         success: counts.delivered,
-        pending: counts.waiting,
+        pending: counts.waiting + counts.held,
         sending: counts.leased,
         fail: counts.dead,
         canceled: counts.canceled,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use bytes::Bytes;
@@ -52,6 +53,20 @@ struct MessageIn<'a> {
     /// When it happened; envelopes carry it. Default: when it was accepted.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
+    /// Messages of one key reach each endpoint in the order of their acceptance.
+    #[schema(max_length = 256)]
+    ordering_key: Option<String>,
+    /// Not to be attempted before this time: at most 30 days ahead. A time that is past means now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deliver_at: Option<Timestamp>,
+    /// No attempt starts after this time; later than `deliverAt`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expire_at: Option<Timestamp>,
+    /// Seconds: as `expireAt`, counted from the acceptance or from `deliverAt`. One of the two at most.
+    #[schema(minimum = 1)]
+    max_age: Option<u64>,
+    /// What to find, cancel and erase it by, such as `user:123`: at most 20, each of at most 128 characters.
+    tags: Option<Vec<String>>,
     /// The application, to be made with the uid of the path if it is not there.
     application: Option<ApplicationIn>,
     /// Days. What the server keeps longer than this is refused: retention is the server's.
@@ -91,6 +106,14 @@ pub(crate) struct MessageOut<'m> {
     test: bool,
     /// Whether its payload was expunged.
     expunged: bool,
+    ordering_key: Option<&'m str>,
+    /// When it is due, if that is later than its acceptance.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deliver_at: Option<Timestamp>,
+    /// No attempt of its first round starts after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expire_at: Option<Timestamp>,
+    tags: Option<&'m [String]>,
     /// Where it goes: `{"to": [ids]}`, or `{"nowhere": why}`.
     #[schema(value_type = Object)]
     routing: &'m Routing,
@@ -133,6 +156,10 @@ impl<'m> MessageOut<'m> {
             occurred_at: message.occurred_at,
             test: message.test,
             expunged: message.expunged,
+            ordering_key: message.ordering_key.as_deref(),
+            deliver_at: message.deliver_at,
+            expire_at: message.expires_at,
+            tags: (!message.tags.is_empty()).then_some(&message.tags),
             routing: &message.routing,
         }
     }
@@ -166,6 +193,10 @@ struct MessagesQuery {
     order: Option<Ordering>,
     /// With this channel.
     channel: Option<String>,
+    /// With this ordering key.
+    ordering_key: Option<String>,
+    /// With this tag.
+    tag: Option<String>,
     /// Accepted before this time.
     #[param(value_type = Option<String>, format = DateTime)]
     before: Option<Timestamp>,
@@ -207,12 +238,14 @@ async fn create(
     if let Some(time) = given.occurred_at {
         new = new.occurred_at(time);
     }
+    new = with_options(new, &given);
     if let Some(key) = once.key {
         new = new.idempotency_key(key);
     }
     let with_content = query.with_content.unwrap_or(true);
     let sent = api.ringback.send(application, new).await?;
-    let (Some(routing), None) = (&sent.routing, &given.transformations_params) else {
+    let timed = given.deliver_at.is_some() || given.max_age.is_some();
+    let (Some(routing), None, false) = (&sent.routing, &given.transformations_params, timed) else {
         let message = api.ringback.message(application, sent.id).await?;
         let answer = Answer::accepted(&MessageOut::of(&message, with_content));
         return Ok(if sent.repeated { answer.given_again() } else { answer });
@@ -228,15 +261,36 @@ async fn create(
         occurred_at: given.occurred_at.unwrap_or(sent.id.time()),
         test: false,
         expunged: false,
+        ordering_key: given.ordering_key.as_deref(),
+        deliver_at: None,
+        expire_at: given.expire_at,
+        tags: given.tags.as_deref().filter(|tags| !tags.is_empty()),
         routing,
     }))
+}
+
+/// The members that few messages have.
+fn with_options(mut new: NewMessage, given: &MessageIn<'_>) -> NewMessage {
+    if let Some(key) = &given.ordering_key {
+        new = new.ordering_key(key);
+    }
+    if let Some(time) = given.deliver_at {
+        new = new.deliver_at(time);
+    }
+    if let Some(time) = given.expire_at {
+        new = new.expires_at(time);
+    }
+    if let Some(seconds) = given.max_age {
+        new = new.max_age(Duration::from_secs(seconds));
+    }
+    given.tags.iter().flatten().fold(new, |new, tag| new.tag(tag))
 }
 
 impl Api {
     /// The payload's bytes, as they stand in the request.
     fn payload(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
         let kept = &self.ringback.config();
-        let longest = kept.keep_delivered.max(kept.keep_ended).as_secs() / DAY_SECONDS;
+        let longest = kept.keep_payloads.unwrap_or(kept.keep_delivered.max(kept.keep_ended)).as_secs() / DAY_SECONDS;
         if given.payload_retention_period.is_some_and(|days| days < longest) {
             let problem = format!("is not supported per message; this server keeps payloads for up to {longest} days");
             return Err(Problem::invalid("body", "payloadRetentionPeriod", problem));
@@ -299,6 +353,8 @@ async fn list(
         event_types: query.event_types,
         channel: query.channel,
         endpoint,
+        ordering_key: query.ordering_key,
+        tag: query.tag,
         unrouted: query.unrouted.unwrap_or(false),
         limit: page::limit(query.limit)?,
         ..MessageQuery::default()

@@ -2,6 +2,8 @@
 
 pub(super) mod applications;
 pub(super) mod attempts;
+pub(super) mod cancels;
+pub(super) mod compact;
 pub(super) mod deliveries;
 pub(super) mod doctor;
 pub(super) mod endpoint_health;
@@ -14,4 +16,6 @@ pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
 pub(super) mod secrets;
+pub(super) mod switch;
+pub(super) mod tasks;
 pub(super) mod tokens;

@@ -3,13 +3,15 @@
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::{
-    AttemptQuery, CountQuery, Counts, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MessageQuery, Order, Page,
-    Record, RecordKey, RecordKind,
+    AttemptQuery, CountQuery, Counts, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MAX_WALK, MessageQuery,
+    Order, Page, Record, RecordKey, RecordKind, Walk, Walked,
 };
 use super::tables::{Tables, endpoints_of};
 use crate::attempt::Attempt;
-use crate::delivery::{DeliveryId, Lane, State, StateKind};
+use crate::delivery::{DeliveryId, Lane, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -34,6 +36,22 @@ impl Tables {
             page.next = page.items.last().map(|message| message.id);
         }
         page
+    }
+
+    pub(super) fn walk(&self, application: ApplicationId, query: &MessageQuery) -> Walk {
+        let all = (MessageId::from_bytes([0; 16]), MessageId::from_bytes([0xff; 16]));
+        let range = self.messages.range(beyond(application, all, query.after, query.order));
+        let mut window = ordered(range, query.order)
+            .map(|(_, stored)| &stored.message)
+            .filter(|message| in_window(message.accepted_at, query.since, query.until));
+        let seen: Vec<_> = window.by_ref().take(query.limit.clamp(1, MAX_WALK)).collect();
+        let next = window.next().and_then(|_| seen.last()).map(|message| message.id);
+        let fitting = seen.into_iter().filter(|message| query.fits(message));
+        let messages = fitting.map(|message| Walked {
+            message: Arc::new(Message { payload: Bytes::new(), ..(**message).clone() }),
+            deliveries: self.deliveries_of(application, message.id),
+        });
+        Walk { messages: messages.collect(), next }
     }
 
     pub(super) fn dead_letters(
@@ -101,7 +119,7 @@ impl Tables {
             query.covers(id.message) && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
         });
         for (id, row) in wanted {
-            counts.add(if self.leases.contains_key(id) { StateKind::Leased } else { row.state.kind() });
+            counts.add(self.standing(*id, row).kind());
         }
         counts
     }

@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::id::{ApplicationId, EndpointId};
 use crate::store::{Error, RecordKind};
 
 use super::commit::Commit;
+use super::current;
 use super::folder::{Folder, sync_folder};
 use super::keys;
 use super::lanes::Lanes;
@@ -21,7 +22,7 @@ use crate::delivery::Lane;
 const SEGMENT: usize = 4 * 1024 * 1024;
 const CACHE: u64 = 64 * 1024 * 1024;
 /// How long a database that is being dropped, or whose lock is still held by this process, is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open database.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Database {
     pub(super) db: sled::Db,
     /// Our own descriptor of sled's file, for `fdatasync`.
     pub(super) file: File,
+    /// Its folder.
+    pub(super) path: PathBuf,
 }
 
 /// What opening found.
@@ -45,13 +48,18 @@ impl Database {
     /// Opens the database of a folder, raises the epoch durably, and finds the lanes that have work.
     pub(super) fn open(folder: &Folder, max_cached_bytes: usize) -> Result<Opened, Error> {
         let failed = |problem: String| Error::Open { folder: folder.path().display().to_string(), problem };
-        let path = folder.tree();
-        let db = open_sled(&path).map_err(failed)?;
         let io = |error: io::Error| failed(error.to_string());
+        let name = current::in_force(folder.path()).map_err(io)?;
+        let path = folder.path().join(&name);
+        let db = open_sled(&path).map_err(failed)?;
         // At each open: a crash may have come between making the files and this.
         sync_folder(&path).and_then(|()| sync_folder(folder.path())).map_err(io)?;
         let file = File::open(path.join("db")).map_err(io)?;
         let mut warnings = Vec::new();
+        // Only now: what puts this one in force is on disk.
+        if let Err(error) = current::remove_others(folder.path(), &name) {
+            warnings.push(format!("what a compaction left behind could not be removed: {error}"));
+        }
         let (mut counters, counted) = read_counters(&db, &mut warnings).map_err(|error| failed(error.to_string()))?;
         if let Some(acked) = folder.acknowledged().filter(|acked| *acked > counters.commit) {
             let lost = acked - counters.commit;
@@ -69,11 +77,18 @@ impl Database {
             warnings.push("what waits in an application was damaged and has been counted anew".to_owned());
         }
         counters.epoch += 1;
-        let database = Database { db, file };
+        let database = Database { db, file, path };
         let counters = Commit::over(counters).write(&database.db, &database.file, folder).map_err(io)?;
         let mut lanes = Lanes::new(counters.epoch, max_cached_bytes);
         find_lanes(&database.db, &mut lanes).map_err(|error| failed(error.to_string()))?;
         Ok(Opened { database, counters, open_bytes, lanes, warnings })
+    }
+
+    /// Makes an empty one.
+    pub(super) fn create(path: &Path) -> io::Result<Database> {
+        let db = open_sled(path).map_err(io::Error::other)?;
+        let file = File::open(path.join("db"))?;
+        Ok(Database { db, file, path: path.to_owned() })
     }
 
     /// Drops the database on a thread of its own: sled was seen to block there. Gives up waiting after a while.
@@ -164,7 +179,13 @@ fn recount(db: &sled::Db) -> sled::Result<Counters> {
         let (key, value) = item?;
         if keys::read_waiting(&key).is_some() {
             counters.open += 1;
-            if let Ok(row) = rows::unseal::<rows::WaitingRow>(&key, &value) {
+            if let Ok(row) = rows::WaitingRow::unseal(&key, &value) {
+                counters.open_bytes += u64::from(row.bytes);
+            }
+        }
+        if keys::read_order(&key).is_some_and(|order| order.rank == keys::Rank::Held) {
+            counters.open += 1;
+            if let Ok(row) = rows::unseal::<rows::HeldRow>(&key, &value) {
                 counters.open_bytes += u64::from(row.bytes);
             }
         }

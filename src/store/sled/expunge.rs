@@ -25,7 +25,12 @@ impl Writer {
         }
     }
 
-    fn expunge_payload(&mut self, tree: &sled::Tree, application: ApplicationId, id: MessageId) -> io::Result<bool> {
+    pub(super) fn expunge_payload(
+        &mut self,
+        tree: &sled::Tree,
+        application: ApplicationId,
+        id: MessageId,
+    ) -> io::Result<bool> {
         let key = keys::message(application, id);
         let mut found = false;
         if let Some(value) = tree.get(&key)? {
@@ -91,7 +96,7 @@ impl Writer {
     }
 
     /// Writes a row whose bytes count towards the cap on what is kept anew.
-    fn replace(&mut self, key: Key, length: usize, value: Vec<u8>) {
+    pub(super) fn replace(&mut self, key: Key, length: usize, value: Vec<u8>) {
         let kept = &mut self.commit.counters.kept_bytes;
         *kept = (*kept + value.len() as u64).saturating_sub(length as u64);
         self.commit.put(key, value);

@@ -4,7 +4,7 @@
 //! LOCK     held by the process that has the store open; names it
 //! FORMAT   the layout's number: a newer one is refused before anything else is touched
 //! ACKED    the last commit that was acknowledged, outside the tree: a tail that the tree lost is noticed
-//! sled/    the tree
+//! sled/    the tree, until a compaction makes another one: see `current.rs`
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,8 +18,10 @@ use crate::store::Error;
 
 /// The layout that this version writes, and the newest that it reads. It reads all earlier ones: 1 had no expunged
 /// messages and attempts, and no rows with the open bytes of each application; 2 had no sealed secrets, and would leave out
-/// the endpoints that have them.
-pub(super) const FORMAT: u32 = 3;
+/// the endpoints that have them; 3 had no messages with an ordering key, a schedule, an expiry or tags, and no answers that
+/// ask for something, and would take those for damage. It also knew no tree but `sled/`, and would begin an empty one
+/// after a compaction.
+pub(super) const FORMAT: u32 = 4;
 
 /// An open store folder.
 #[derive(Debug)]
@@ -62,11 +64,6 @@ impl Folder {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Where the tree lives.
-    pub(super) fn tree(&self) -> PathBuf {
-        self.path.join("sled")
     }
 
     /// The last acknowledged commit, as far as this file knows; `None` if it never knew or is torn.
@@ -192,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("FORMAT"), format!("{}\n", FORMAT + 1)).unwrap();
         let error = Folder::open(dir.path()).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 4, known: 3, .. }), "{error}");
+        assert!(matches!(error, Error::NewerFormat { found, known: FORMAT, .. } if found == FORMAT + 1), "{error}");
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["FORMAT"]);
     }
@@ -201,11 +198,11 @@ mod tests {
     fn a_folder_of_an_earlier_format_is_raised_to_this_one() {
         let dir = tempfile::tempdir().unwrap();
         let format = dir.path().join("FORMAT");
-        for earlier in ["1\n", "2\n"] {
+        for earlier in ["1\n", "2\n", "3\n"] {
             fs::write(&format, earlier).unwrap();
             for _ in 0..2 {
                 drop(Folder::open(dir.path()).unwrap());
-                assert_eq!(fs::read_to_string(&format).unwrap(), "3\n");
+                assert_eq!(fs::read_to_string(&format).unwrap(), format!("{FORMAT}\n"));
             }
         }
     }

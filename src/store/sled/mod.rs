@@ -14,8 +14,11 @@
 //! `docs/adr/` has the reasons: why sled 0.34, why an `fdatasync` of our own, how the rows were laid out.
 
 mod admission;
+mod cancel;
 mod commit;
+mod compact;
 mod counts;
+mod current;
 mod database;
 mod expunge;
 mod folder;
@@ -25,7 +28,10 @@ mod intake;
 mod keys;
 mod lanes;
 mod open_bytes;
+mod order;
+mod prune;
 mod queries;
+mod replay;
 mod rows;
 mod shared;
 mod upkeep;
@@ -42,9 +48,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error, Expunge, Health,
-    Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind,
-    Replayed, Settled, Settlement, Store,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
+    Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
+    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -181,7 +187,7 @@ impl SledStore {
     }
 
     /// Asks the walker, for what may go over many rows.
-    fn walk<T: Send + 'static>(
+    fn ask_walker<T: Send + 'static>(
         &self,
         query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
@@ -194,14 +200,17 @@ impl SledStore {
         query: impl FnOnce(Look<'_>) -> sled::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(async move {
-            let tree = self.shared.tree()?;
+            self.shared.tree()?;
             let queries = self.queries.lock().expect("no code panics while it holds it").clone().map(which);
             let (reply, answer) = oneshot::channel();
             let shared = Arc::clone(&self.shared);
             let run = move || {
-                let found = query(Look { tree: &tree, shared: &shared });
-                drop(tree);
-                let _ = reply.send(found.map_err(|error| Error::Unavailable(error.to_string())));
+                // Only now: a compaction may have put another one in its place while this query waited.
+                let found = shared.tree().and_then(|tree| {
+                    let found = query(Look { tree: &tree, shared: &shared });
+                    found.map_err(|error| Error::Unavailable(error.to_string()))
+                });
+                let _ = reply.send(found);
             };
             queries.ok_or(Error::Closed)?.send(Box::new(run)).await.map_err(|_| Error::Closed)?;
             let found = answer.await.map_err(|_| Error::Closed)?;
@@ -280,7 +289,7 @@ impl Store for SledStore {
         self.ask(move |reply| Request::Settle(batch, reply))
     }
 
-    fn replay(&self, batch: Vec<DeliveryId>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
+    fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>> {
         self.ask(move |reply| Request::Replay(batch, now, record, reply))
     }
 
@@ -314,7 +323,11 @@ impl Store for SledStore {
     }
 
     fn messages(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Page<Arc<Message>, MessageId>> {
-        self.walk(move |look| look.messages(application, &query))
+        self.ask_walker(move |look| look.messages(application, &query))
+    }
+
+    fn walk(&self, application: ApplicationId, query: MessageQuery) -> Answer<'_, Walk> {
+        self.ask_walker(move |look| look.walk(application, &query))
     }
 
     fn deliveries(&self, application: ApplicationId, message: MessageId) -> Answer<'_, Vec<Delivery>> {
@@ -326,15 +339,15 @@ impl Store for SledStore {
         application: ApplicationId,
         query: DeadQuery,
     ) -> Answer<'_, Page<DeliveryId, (EndpointId, MessageId)>> {
-        self.walk(move |look| look.dead_letters(application, &query))
+        self.ask_walker(move |look| look.dead_letters(application, &query))
     }
 
     fn count_dead_letters(&self, application: ApplicationId, query: DeadQuery) -> Answer<'_, u64> {
-        self.walk(move |look| look.count_dead_letters(application, &query))
+        self.ask_walker(move |look| look.count_dead_letters(application, &query))
     }
 
     fn attempts(&self, application: ApplicationId, query: AttemptQuery) -> Answer<'_, Page<Attempt, AttemptId>> {
-        self.walk(move |look| look.attempts(application, &query))
+        self.ask_walker(move |look| look.attempts(application, &query))
     }
 
     fn attempt(&self, application: ApplicationId, id: AttemptId) -> Answer<'_, Option<Attempt>> {
@@ -346,7 +359,7 @@ impl Store for SledStore {
             let mut counting = Counting::new(application, query);
             loop {
                 // A bite at a time: other queries have their turn between them.
-                counting = self.walk(move |look| look.count_on(counting)).await?;
+                counting = self.ask_walker(move |look| look.count_on(counting)).await?;
                 if let Some(counts) = counting.done() {
                     return Ok(counts);
                 }
@@ -374,6 +387,15 @@ impl Store for SledStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.ask(move |reply| Request::Prune(prune, reply))
+    }
+
+    fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
+        Box::pin(async move {
+            let (done, end) = oneshot::channel();
+            self.ask(move |begun| Request::Compact(begun, done)).await?;
+            let end: Answer<'static, Compacted> = Box::pin(async move { end.await.map_err(|_| Error::Closed)? });
+            Ok(end)
+        })
     }
 
     fn open_bytes(&self, application: ApplicationId) -> Answer<'_, u64> {
@@ -424,7 +446,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::open(SledConfig::new(folder.path())).await.unwrap();
         let (let_go, held) = std::sync::mpsc::channel::<()>();
-        let walk = store.walk(move |_| {
+        let walk = store.ask_walker(move |_| {
             let _ = held.recv();
             Ok(())
         });

@@ -10,14 +10,18 @@ use crate::attempt::Attempt;
 use crate::delivery::{Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
+use crate::ordering::KeyHash;
 use crate::store::{
-    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MessageQuery, Order, Page, Record, RecordKey,
-    RecordKind,
+    AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MAX_WALK, MessageQuery, Order, Page, Record,
+    RecordKey, RecordKind, Walk, Walked,
 };
 
-use super::keys::{self, Key};
-use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage};
+use super::keys::{self, Key, Place, Rank};
+use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage, WaitingRow};
 use super::shared::Shared;
+
+/// How often a delivery that moved under the look is looked at again.
+pub(super) const TRIES: usize = 8;
 
 /// A look at the tree.
 pub(super) struct Look<'t> {
@@ -106,12 +110,7 @@ impl Look<'_> {
         application: ApplicationId,
         query: &MessageQuery,
     ) -> Found<Page<Arc<Message>, MessageId>> {
-        let window = Window {
-            all: keys::messages(application),
-            since: query.since.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
-            until: query.until.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
-            after: query.after.map(|id| keys::message(application, id)),
-        };
+        let window = Window::of_messages(application, query);
         let limit = query.limit.clamp(1, MAX_PAGE);
         let mut items: Vec<Arc<Message>> = Vec::with_capacity(limit.min(64));
         let mut bytes = 0;
@@ -134,27 +133,86 @@ impl Look<'_> {
         Ok(Page { items, next: None })
     }
 
+    /// The messages of a window with how their deliveries stand.
+    pub(super) fn walk(&self, application: ApplicationId, query: &MessageQuery) -> Found<Walk> {
+        let limit = query.limit.clamp(1, MAX_WALK);
+        let mut walk = Walk::default();
+        let mut last = None;
+        for (looked_at, item) in Window::of_messages(application, query).walk(self.tree, query.order).enumerate() {
+            if looked_at == limit {
+                walk.next = last;
+                break;
+            }
+            let (key, value) = item?;
+            let Some(id) = keys::read_message(&key) else { continue };
+            last = Some(id);
+            let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { continue };
+            let (row, expunged) = (stored.row, stored.expunged);
+            let message = Message { expunged, ..row.clone().without_payload(application, id) };
+            if query.fits(&message) {
+                let deliveries = self.deliveries_of(application, id, &row)?;
+                walk.messages.push(Walked { message: Arc::new(message), deliveries });
+            }
+        }
+        Ok(walk)
+    }
+
     pub(super) fn deliveries(&self, application: ApplicationId, id: MessageId) -> Found<Vec<Delivery>> {
         let key = keys::message(application, id);
         let Some(value) = self.tree.get(&key)? else { return Ok(Vec::new()) };
         let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { return Ok(Vec::new()) };
-        let mut deliveries = Vec::with_capacity(stored.row.to.len());
-        for endpoint in &stored.row.to {
+        self.deliveries_of(application, id, &stored.row)
+    }
+
+    fn deliveries_of(&self, application: ApplicationId, id: MessageId, message: &MessageRow) -> Found<Vec<Delivery>> {
+        let mut deliveries = Vec::with_capacity(message.to.len());
+        let ordered = message.key_hash();
+        for endpoint in &message.to {
             let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
             let id = DeliveryId { lane, message: id };
-            let (due, sequence) = stored.row.place();
+            let (due, sequence) = message.place();
             let (mut state, progress) = match self.row::<DeliveryRow>(&keys::delivery(id))? {
                 Some(row) => (row.state.state().unwrap_or(State::Waiting { due }), row.progress.into()),
                 None => (State::Waiting { due }, Progress::new(due)),
             };
-            if let State::Waiting { due } = state
-                && let Some(until) = self.shared.lanes().leased_until(lane, (due, sequence))
-            {
-                state = State::Leased { until };
+            let mut progress = progress;
+            if let State::Waiting { due } = state {
+                let place = (due, sequence);
+                if let Some(key) = ordered {
+                    match self.behind(id, key, sequence)? {
+                        Some(behind) => state = State::Held { behind },
+                        None => progress = self.turned(lane, place)?.unwrap_or(progress),
+                    }
+                }
+                if let Some(until) = self.shared.lanes().leased_until(lane, place) {
+                    state = State::Leased { until };
+                }
             }
             deliveries.push(Delivery { id, state, progress });
         }
         Ok(deliveries)
+    }
+
+    /// Whose delivery goes first, if this one is held.
+    fn behind(&self, id: DeliveryId, key: KeyHash, sequence: u64) -> Found<Option<MessageId>> {
+        for _ in 0..TRIES {
+            if !self.tree.contains_key(keys::order(id, key, Rank::Held, sequence))? {
+                return Ok(None);
+            }
+            let first = self.tree.scan_prefix(keys::ordered(id.lane, key, Rank::First)).keys().next();
+            if let Some(first) = first.transpose()?.and_then(|first| keys::read_order(&first)) {
+                // It may have become the first one itself between the two looks.
+                return Ok(Some(first.message).filter(|first| *first != id.message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the turn came of one that was held is in its waiting row alone.
+    fn turned(&self, lane: Lane, place: Place) -> Found<Option<Progress>> {
+        let key = keys::waiting(lane, place);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        Ok(WaitingRow::unseal(&key, &value).ok().map(|row| row.progress.into()))
     }
 
     /// Each dead letter that fits the query, until `take` says it has enough.
@@ -383,6 +441,15 @@ struct Window {
 }
 
 impl Window {
+    fn of_messages(application: ApplicationId, query: &MessageQuery) -> Self {
+        Window {
+            all: keys::messages(application),
+            since: query.since.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            until: query.until.map(|time| keys::message(application, MessageId::from_parts(time, 0))),
+            after: query.after.map(|id| keys::message(application, id)),
+        }
+    }
+
     fn walk(self, tree: &sled::Tree, order: Order) -> Box<dyn Iterator<Item = sled::Result<(IVec, IVec)>>> {
         let mut end = self.until.unwrap_or_else(|| keys::after_prefix(self.all.clone()));
         let mut start = self.since.unwrap_or(self.all);

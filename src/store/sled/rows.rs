@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{CancelReason, DeadReason, Progress, State};
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::message::{Message, NoRoute, Routing};
+use crate::ordering::KeyHash;
 use crate::store::Record;
 use crate::time::Timestamp;
 
@@ -26,6 +27,9 @@ const VERSION: u8 = 1;
 /// The version of the row of a message without its payload, or of an attempt without its response's body: all else
 /// is laid out as in version 1.
 const EXPUNGED: u8 = 2;
+/// The versions of the row of a message that has options: as versions 1 and 2, with those behind the row.
+const OPTIONS: u8 = 3;
+const OPTIONS_EXPUNGED: u8 = 4;
 const HEAD: usize = 5;
 
 /// The largest part of a payload in one value. A leaf of the tree holds up to 16 values, and a leaf over a
@@ -151,11 +155,35 @@ pub(super) struct MessageRow {
     test: bool,
     pub(super) to: Vec<[u8; 16]>,
     nowhere: Option<u8>,
-    /// With `accepted_at` the place of its first waiting rows.
+    /// With `accepted_at` (or when it is due, if that is later) the place of its first waiting rows.
     pub(super) sequence: u64,
     pub(super) idempotency: Option<(String, u64)>,
     /// The whole payload's length; what does not fit this row is in parts.
     pub(super) length: u32,
+    /// Encoded behind the rest, and only if there are any.
+    #[serde(skip)]
+    pub(super) options: OptionsRow,
+}
+
+/// What few messages have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OptionsRow {
+    pub(super) ordering_key: Option<String>,
+    /// In place of `accepted_at` the due time of its first waiting rows.
+    deliver_at: Option<u64>,
+    expires_at: Option<u64>,
+    tags: Vec<String>,
+}
+
+impl OptionsRow {
+    fn of(message: &Message) -> Self {
+        OptionsRow {
+            ordering_key: message.ordering_key.clone(),
+            deliver_at: message.deliver_at.map(Timestamp::as_millis),
+            expires_at: message.expires_at.map(Timestamp::as_millis),
+            tags: message.tags.clone(),
+        }
+    }
 }
 
 /// A message row and the payload's first part.
@@ -203,35 +231,68 @@ impl MessageRow {
             sequence,
             idempotency,
             length: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+            options: OptionsRow::of(message),
         }
     }
 
     /// Encodes the row with the payload's first part behind it.
     pub(super) fn seal(&self, key: &[u8], payload: &[u8]) -> Vec<u8> {
-        self.seal_as(VERSION, key, &payload[..payload.len().min(PART)])
+        self.seal_as([VERSION, OPTIONS], key, &payload[..payload.len().min(PART)])
     }
 
     /// Encodes the row alone, its payload being gone.
     pub(super) fn seal_expunged(&self, key: &[u8]) -> Vec<u8> {
-        self.seal_as(EXPUNGED, key, &[])
+        self.seal_as([EXPUNGED, OPTIONS_EXPUNGED], key, &[])
     }
 
-    fn seal_as(&self, version: u8, key: &[u8], payload: &[u8]) -> Vec<u8> {
-        let row = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+    /// What has no options is written as it was before there were any.
+    fn seal_as(&self, [plain, with_options]: [u8; 2], key: &[u8], payload: &[u8]) -> Vec<u8> {
+        let plain_data = "rows are plain data, which postcard encodes into memory";
+        let mut row = postcard::to_stdvec(self).expect(plain_data);
+        let mut version = plain;
+        if self.options != OptionsRow::default() {
+            row = postcard::to_extend(&self.options, row).expect(plain_data);
+            version = with_options;
+        }
         let length = u32::try_from(row.len()).expect("a message's settings have bounded lengths").to_be_bytes();
         seal_bytes(version, key, &[&length, &row, payload])
     }
 
     pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<StoredMessage, Damaged> {
-        let (body, expunged) = unseal_expungeable(key, value)?;
+        let (version, body) = unseal_any(key, value)?;
+        let (expunged, has_options) = match version {
+            VERSION => (false, false),
+            EXPUNGED => (true, false),
+            OPTIONS => (false, true),
+            OPTIONS_EXPUNGED => (true, true),
+            _ => return Err(Damaged),
+        };
         let (length, rest) = body.split_first_chunk::<4>().ok_or(Damaged)?;
         let (row, head) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Damaged)?;
-        let row: MessageRow = postcard::from_bytes(row).map_err(|_| Damaged)?;
+        let (mut row, options) = postcard::take_from_bytes::<MessageRow>(row).map_err(|_| Damaged)?;
+        if has_options {
+            row.options = postcard::from_bytes(options).map_err(|_| Damaged)?;
+        }
         Ok(StoredMessage { row, head: Bytes::copy_from_slice(head), expunged })
     }
 
+    /// The message has a delivery to one more endpoint.
+    pub(super) fn route_to(&mut self, endpoint: EndpointId) {
+        self.to.push(endpoint.to_bytes());
+        self.nowhere = None;
+    }
+
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Its ordering key, as indexes have it.
+    pub(super) fn key_hash(&self) -> Option<KeyHash> {
+        self.options.ordering_key.as_deref().map(KeyHash::of)
+    }
+
     pub(super) fn place(&self) -> (Timestamp, u64) {
-        (Timestamp::from_millis(self.accepted_at), self.sequence)
+        (Timestamp::from_millis(self.options.deliver_at.unwrap_or(self.accepted_at)), self.sequence)
     }
 
     /// The message as far as this row knows it, for filters.
@@ -257,6 +318,10 @@ impl MessageRow {
             test: self.test,
             routing,
             expunged: false,
+            ordering_key: self.options.ordering_key,
+            deliver_at: self.options.deliver_at.map(Timestamp::from_millis),
+            expires_at: self.options.expires_at.map(Timestamp::from_millis),
+            tags: self.options.tags,
         }
     }
 }
@@ -267,6 +332,41 @@ pub(super) struct WaitingRow {
     pub(super) message: [u8; 16],
     pub(super) progress: ProgressRow,
     /// The payload's length, for the counters.
+    pub(super) bytes: u32,
+    /// Its message's ordering key: encoded behind the rest, and only if there is one.
+    #[serde(skip)]
+    pub(super) ordered: Option<KeyHash>,
+}
+
+impl WaitingRow {
+    /// Version 2 is version 1 with an ordering key behind it.
+    const ORDERED: u8 = 2;
+
+    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+        match self.ordered {
+            None => seal_bytes(VERSION, key, &[&body]),
+            Some(ordered) => seal_bytes(WaitingRow::ORDERED, key, &[&body, &ordered.to_bytes()]),
+        }
+    }
+
+    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<WaitingRow, Damaged> {
+        let (version, body) = unseal_any(key, value)?;
+        let (mut row, rest) = postcard::take_from_bytes::<WaitingRow>(body).map_err(|_| Damaged)?;
+        row.ordered = match version {
+            VERSION => None,
+            WaitingRow::ORDERED => Some(KeyHash::from_bytes(rest.try_into().map_err(|_| Damaged)?)),
+            _ => return Err(Damaged),
+        };
+        Ok(row)
+    }
+}
+
+/// A held delivery: what its waiting row will say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeldRow {
+    pub(super) due: u64,
+    pub(super) progress: ProgressRow,
     pub(super) bytes: u32,
 }
 
@@ -312,11 +412,13 @@ pub(super) enum StateRow {
 }
 
 impl StateRow {
-    /// The row of a state; a leased delivery is a waiting one on disk.
+    /// The row of a state; a leased delivery is a waiting one on disk, and so is one that is held.
     pub(super) fn of(state: State) -> Self {
         match state {
             State::Waiting { due } => StateRow::Waiting { due: due.as_millis() },
             State::Leased { until } => StateRow::Waiting { due: until.as_millis() },
+            // Nobody settles one so: it is due at once, which does the least harm.
+            State::Held { .. } => StateRow::Waiting { due: 0 },
             State::Delivered { at } => StateRow::Delivered { at: at.as_millis() },
             State::Dead { at, reason } => StateRow::Dead { at: at.as_millis(), reason: code(&DEAD_REASONS, reason) },
             State::Canceled { at, reason } => {
@@ -362,7 +464,7 @@ impl RecordRow {
 }
 
 // The codes of the rows' small enumerations: a value's place in its list. New ones go to the end; none is removed.
-const DEAD_REASONS: [DeadReason; 8] = [
+const DEAD_REASONS: [DeadReason; 10] = [
     DeadReason::Exhausted,
     DeadReason::Refused,
     DeadReason::Gone,
@@ -371,6 +473,8 @@ const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::Unsendable,
     DeadReason::Damaged,
     DeadReason::Expunged,
+    DeadReason::Aborted,
+    DeadReason::Expired,
 ];
 const CANCEL_REASONS: [CancelReason; 4] =
     [CancelReason::EndpointDisabled, CancelReason::EndpointDeleted, CancelReason::Requested, CancelReason::Expunged];
@@ -394,7 +498,9 @@ fn no_route(code: u8) -> Option<NoRoute> {
 mod tests {
     use super::*;
     use crate::attempt::Response;
-    use crate::delivery::Lane;
+    use std::time::Duration;
+
+    use crate::delivery::{Asked, Lane, Outcome, StateKind};
     use crate::id::AttemptId;
     use proptest::prelude::*;
 
@@ -416,7 +522,7 @@ mod tests {
             let sealed = seal_raw(b"k", &bytes);
             for value in [&bytes, &sealed] {
                 let _ = MessageRow::unseal(b"k", value);
-                let _ = unseal::<WaitingRow>(b"k", value);
+                let _ = (WaitingRow::unseal(b"k", value), unseal::<HeldRow>(b"k", value));
                 let _ = unseal::<DeliveryRow>(b"k", value);
                 let _ = AttemptRow::unseal(b"k", value);
                 let _ = unseal::<IdempotencyRow>(b"k", value);
@@ -472,8 +578,51 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_options_is_written_as_before_and_options_read_back() {
+        let (application, id) = (ApplicationId::from_bytes([1; 16]), MessageId::from_bytes([2; 16]));
+        let routing = Routing::To(vec![EndpointId::from_bytes([3; 16])]);
+        let at = Timestamp::from_millis;
+        let plain = crate::testing::message(application, id, at(1_000), "{}", routing);
+        assert_eq!(MessageRow::of(&plain, 7, None).seal(b"key", b"{}")[0], VERSION);
+        assert_eq!(MessageRow::of(&plain, 7, None).seal_expunged(b"key")[0], EXPUNGED);
+        let message = Message {
+            ordering_key: Some("agent".into()),
+            deliver_at: Some(at(5_000)),
+            expires_at: Some(at(9_000)),
+            tags: vec!["user:1".into()],
+            ..plain
+        };
+        let row = MessageRow::of(&message, 7, None);
+        assert_eq!(row.place(), (at(5_000), 7));
+        for (value, payload, expunged) in
+            [(row.seal(b"key", b"{}"), "{}", false), (row.seal_expunged(b"key"), "", true)]
+        {
+            let stored = MessageRow::unseal(b"key", &value).unwrap();
+            assert_eq!(stored.head, payload);
+            let head = stored.head.clone();
+            let expected = Message { payload: payload.into(), expunged, ..message.clone() };
+            assert_eq!(stored.into_message(application, id, head), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_receiver_asked_for_reads_back() {
+        let lane = Lane { application: ApplicationId::from_bytes([1; 16]), endpoint: EndpointId::from_bytes([3; 16]) };
+        let delivery = crate::delivery::DeliveryId { lane, message: MessageId::from_bytes([2; 16]) };
+        let started = Timestamp::from_millis(1_000);
+        for asked in [None, Some(Asked::AbortMessage), Some(Asked::Disable)] {
+            let outcome = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(7)), asked };
+            let id = AttemptId::from_parts(started, 1);
+            let progress = Progress::new(started).tried();
+            let attempt = crate::testing::attempt(id, delivery, progress, outcome, StateKind::Dead);
+            let stored = AttemptRow::unseal(b"key", &AttemptRow::of(&attempt).seal(b"key")).unwrap();
+            assert_eq!(stored.into_attempt(lane, id).unwrap().outcome, outcome);
+        }
+    }
+
+    #[test]
     fn a_row_of_an_unknown_version_is_damage() {
-        let mut value = seal_bytes(3, b"key", &[b"body"]);
+        let mut value = seal_bytes(5, b"key", &[b"body"]);
         assert_eq!(unseal_raw(b"key", &value), Err(Damaged));
         assert!(MessageRow::unseal(b"key", &value).is_err() && AttemptRow::unseal(b"key", &value).is_err());
         value = seal_bytes(EXPUNGED, b"key", &[&[]]);

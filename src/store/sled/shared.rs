@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use crate::id::ApplicationId;
-use crate::store::{Error, Health};
+use crate::store::{Compaction, Error, Health};
 use crate::time::Timestamp;
 
+use super::compact::Step;
 use super::database::{Database, Opened};
 use super::folder::Folder;
 use super::keys::Key;
@@ -37,7 +38,18 @@ pub(super) struct Shared {
     reported: Mutex<BTreeSet<Key>>,
     failure: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
+    /// Bytes of the messages and attempts that are kept.
+    kept_bytes: AtomicU64,
+    /// How the last compaction stands.
+    compaction: Mutex<Option<Compaction>>,
+    /// Where a test stops a compaction.
+    #[cfg(test)]
+    pub(super) stop: Mutex<Option<StopAt>>,
 }
+
+/// Says at each step whether a compaction goes on.
+#[cfg(test)]
+pub(super) type StopAt = Box<dyn FnMut(Step) -> io::Result<()> + Send>;
 
 const UNPOISONED: &str = "no code panics while it holds the store's state";
 
@@ -64,6 +76,10 @@ impl Shared {
             reported: Mutex::default(),
             failure: Mutex::new(None),
             warnings: Mutex::new(warnings),
+            kept_bytes: AtomicU64::new(0),
+            compaction: Mutex::new(None),
+            #[cfg(test)]
+            stop: Mutex::new(None),
         };
         shared.committed(&counters, Vec::new());
         shared
@@ -94,6 +110,31 @@ impl Shared {
         self.open.store(counters.open, Relaxed);
         self.open_bytes.store(counters.open_bytes, Relaxed);
         self.latest.store(counters.latest, Relaxed);
+        self.kept_bytes.store(counters.kept_bytes, Relaxed);
+    }
+
+    /// Readers go on with another database, which has what the one before had.
+    pub(super) fn tree_is_now(&self, tree: &sled::Tree) {
+        *self.tree.write().expect(UNPOISONED) = Some(tree.clone());
+    }
+
+    pub(super) fn compaction_is(&self, how: Compaction) {
+        *self.compaction.lock().expect(UNPOISONED) = Some(how);
+    }
+
+    /// A compaction has come to a step; a test may stop it there.
+    #[cfg(test)]
+    pub(super) fn at(&self, step: Step) -> io::Result<()> {
+        match &mut *self.stop.lock().expect(UNPOISONED) {
+            Some(stop) => stop(step),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test may stop a compaction here")]
+    pub(super) fn at(&self, _: Step) -> io::Result<()> {
+        Ok(())
     }
 
     /// Shows the lanes what a durable commit changed, and rings.
@@ -170,6 +211,8 @@ impl Shared {
             open_bytes: self.open_bytes.load(Relaxed),
             leased: self.lanes().leased_count(),
             disk_bytes: self.folder.disk_bytes(),
+            kept_bytes: self.kept_bytes.load(Relaxed),
+            compaction: self.compaction.lock().expect(UNPOISONED).clone(),
             damaged: self.damaged.load(Relaxed),
             failed: self.failure.lock().expect(UNPOISONED).clone(),
             warnings: self.warnings.lock().expect(UNPOISONED).clone(),

@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::delivery::{CancelReason, DeliveryId, Lane};
+use crate::delivery::{CancelReason, Lane};
 use crate::store::{
-    Cancel, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replayed, Settled, Settlement,
+    Cancel, Compacted, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replay, Replayed, Settled,
+    Settlement,
 };
 use crate::time::Timestamp;
 
 use super::SledConfig;
 use super::admission::QueuedBytes;
 use super::commit::Commit;
+use super::compact::{Copying, Leaving};
 use super::database::Database;
 use super::expunge::Target;
 use super::keys::{self, Place};
@@ -34,11 +36,13 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Request {
     Enqueue(Vec<Enqueue>, QueuedBytes, Reply<Vec<Enqueued>>),
     Settle(Arc<Vec<Settlement>>, Reply<Vec<Settled>>),
-    Replay(Vec<DeliveryId>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
+    Replay(Vec<Replay>, Timestamp, Option<Put>, Reply<Option<Vec<Replayed>>>),
     Cancel(Cancel, CancelReason, Timestamp, Reply<usize>),
     Expunge(Target, Reply<bool>),
     Put(Vec<Put>, Reply<bool>),
     Prune(Prune, Reply<Pruned>),
+    /// Is answered when it has begun, and at its end.
+    Compact(Reply<()>, Reply<Compacted>),
     Fill(Lane),
     /// Damaged rows were met: see `Shared::take_damage`.
     Tidy,
@@ -55,6 +59,7 @@ impl Request {
             Request::Expunge(_, reply) => drop(reply.send(Err(error))),
             Request::Put(_, reply) => drop(reply.send(Err(error))),
             Request::Prune(_, reply) => drop(reply.send(Err(error))),
+            Request::Compact(begun, _) => drop(begun.send(Err(error))),
             Request::Close(reply) => drop(reply.send(Err(error))),
             Request::Fill(_) | Request::Tidy => {}
         }
@@ -86,6 +91,10 @@ pub(super) struct Writer {
     /// Versions of endpoint lists, which every send compares.
     list_versions: HashMap<RecordKey, u64>,
     pub(super) disk: super::admission::DiskWatch,
+    /// The compaction that is under way.
+    pub(super) compaction: Option<Copying>,
+    /// What the last one took the place of.
+    pub(super) leaving: Option<Leaving>,
 }
 
 impl Writer {
@@ -102,6 +111,8 @@ impl Writer {
             answers: Vec::new(),
             list_versions: HashMap::new(),
             disk: super::admission::DiskWatch::default(),
+            compaction: None,
+            leaving: None,
         }
     }
 
@@ -113,8 +124,17 @@ impl Writer {
                 closing = self.wait_for_room(&mut requests);
                 continue;
             }
-            let Some(first) = requests.blocking_recv() else { break };
-            let mut next = Some(first);
+            let mut next = match self.compaction {
+                // It gets on between requests, and waits for none.
+                Some(_) => match requests.try_recv() {
+                    Err(mpsc::error::TryRecvError::Disconnected) => break,
+                    first => first.ok(),
+                },
+                None => match requests.blocking_recv() {
+                    Some(first) => Some(first),
+                    None => break,
+                },
+            };
             while let Some(request) = next {
                 if let Request::Close(reply) = request {
                     closing = Some(reply);
@@ -128,11 +148,18 @@ impl Writer {
             }
             self.finish();
             self.tidy();
+            if closing.is_none() {
+                self.compact_on();
+            }
         }
         requests.close();
+        self.give_compaction_up(&io::Error::other("the store was closed"));
         self.shared.tree_is_gone();
         if let Some(database) = self.database.take() {
             database.drop_within_bound();
+        }
+        if let Some(leaving) = self.leaving.take() {
+            leaving.wait();
         }
         self.shared.folder.release();
         if let Some(reply) = closing {
@@ -173,11 +200,18 @@ impl Writer {
                 self.alone(reply, |writer| writer.replay(&tree, &batch, now, record));
             }
             Request::Cancel(what, reason, now, reply) => {
-                self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
+                self.alone(reply, |writer| writer.cancel(&tree, &what, reason, now));
             }
             Request::Expunge(target, reply) => self.alone(reply, |writer| writer.expunge(&tree, target)),
             Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),
             Request::Prune(prune, reply) => self.alone(reply, |writer| writer.prune(&tree, &prune)),
+            Request::Compact(begun, done) => {
+                self.finish();
+                match self.database {
+                    Some(_) => self.begin_compaction(begun, done),
+                    None => drop(begun.send(Err(self.shared.unavailable()))),
+                }
+            }
             Request::Fill(lane) => {
                 // A fill reads rows; what this commit has not written yet would be missed.
                 self.finish();
@@ -239,37 +273,47 @@ impl Writer {
 
     /// Writes the commit, makes it durable, shows the lanes, and answers.
     pub(super) fn finish(&mut self) {
-        let written = self.write();
-        if let Err(error) = &written {
-            self.fail(error);
-            return;
-        }
+        let copied = match self.write() {
+            Ok(copied) => copied,
+            Err(error) => return self.fail(&error),
+        };
         for answer in self.answers.drain(..) {
             answer(Ok(()));
         }
+        if let Some((batch, bytes)) = copied {
+            self.repeat(batch, bytes);
+        }
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Gives what it wrote, if that is to be repeated into a copy.
+    fn write(&mut self) -> io::Result<Option<(sled::Batch, usize)>> {
         if self.commit.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(database) = &self.database else { return Ok(()) };
+        let Some(database) = &self.database else { return Ok(None) };
         let open_bytes = self.open_bytes.write_to(&mut self.commit);
         let counters = self.commit.counters;
         let commit = std::mem::replace(&mut self.commit, Commit::over(counters));
+        let mut copied = self.compaction.is_some().then(|| commit.copied());
         let counters = commit.write(&database.db, &database.file, &self.shared.folder)?;
+        if let Some((batch, _)) = &mut copied {
+            let key = keys::commit();
+            let value = counters.seal(&key);
+            batch.insert(key, value);
+        }
         self.commit.counters = counters;
         self.shared.committed(&counters, open_bytes);
         if !self.effects.is_empty() {
             self.shared.show(self.effects.drain(..));
         }
         self.settled.clear();
-        Ok(())
+        Ok(copied)
     }
 
     /// After a failed write nothing that sled holds can be trusted to be on disk: let go of it.
     pub(super) fn fail(&mut self, error: &io::Error) {
         tracing::error!(%error, "the store cannot write; it will try to open its files again");
+        self.give_compaction_up(error);
         self.shared.failed(error);
         self.effects.clear();
         self.settled.clear();

@@ -9,7 +9,7 @@ const { messageAttempt: attempts } = svix;
 // An application whose messages one endpoint takes, one refuses for now, one refuses for good, and one cannot be reached.
 async function scene() {
   const app = await application();
-  const receivers = { takes: await Receiver.start(200), fails: await Receiver.start(503), gone: await Receiver.start(410) };
+  const receivers = { takes: await Receiver.start(200), fails: await Receiver.start(503), refuses: await Receiver.start(422) };
   receivers.takes.answer = '{"thank":"you"}';
   const unreachable = await Receiver.start();
   unreachable.stop();
@@ -31,15 +31,15 @@ export default {
     const endpointsOf = (page) => new Set(page.data.map((attempt) => attempt.endpointId));
     const of = (...names) => new Set(names.map((name) => endpoints[name]));
     const all = await byMessage();
-    assert.deepEqual(endpointsOf(all), of('takes', 'fails', 'gone', 'unreachable'));
+    assert.deepEqual(endpointsOf(all), of('takes', 'fails', 'refuses', 'unreachable'));
     assert.ok(all.data.every((attempt) => attempt.msgId === message.id && attempt.id.startsWith('atmpt_')));
     assert.deepEqual(endpointsOf(await byMessage({ status: MessageStatus.Success })), of('takes'));
-    assert.deepEqual(endpointsOf(await byMessage({ status: MessageStatus.Fail })), of('fails', 'gone', 'unreachable'));
+    assert.deepEqual(endpointsOf(await byMessage({ status: MessageStatus.Fail })), of('fails', 'refuses', 'unreachable'));
     assert.deepEqual(endpointsOf(await byMessage({ statusCodeClass: StatusCodeClass.Code2xx })), of('takes'));
-    assert.deepEqual(endpointsOf(await byMessage({ statusCodeClass: StatusCodeClass.Code4xx })), of('gone'));
+    assert.deepEqual(endpointsOf(await byMessage({ statusCodeClass: StatusCodeClass.Code4xx })), of('refuses'));
     assert.deepEqual(endpointsOf(await byMessage({ statusCodeClass: StatusCodeClass.Code5xx })), of('fails'));
     assert.deepEqual(endpointsOf(await byMessage({ statusCodeClass: StatusCodeClass.CodeNone })), of('unreachable'));
-    assert.deepEqual(endpointsOf(await byMessage({ endpointId: 'gone' })), of('gone'));
+    assert.deepEqual(endpointsOf(await byMessage({ endpointId: 'refuses' })), of('refuses'));
     assert.deepEqual(endpointsOf(await byMessage({ channel: 'all', eventTypes: ['call.ended'] })), endpointsOf(all));
     assert.deepEqual((await byMessage({ eventTypes: ['other.event'] })).data, []);
     assert.deepEqual((await byMessage({ channel: 'none' })).data, []);
@@ -95,7 +95,7 @@ export default {
 
   async 'attempts: attempted destinations and attempted messages'() {
     const { app, endpoints, message, stop } = await scene();
-    const standing = { takes: MessageStatus.Success, fails: MessageStatus.Pending, gone: MessageStatus.Fail, unreachable: MessageStatus.Pending };
+    const standing = { takes: MessageStatus.Success, fails: MessageStatus.Pending, refuses: MessageStatus.Fail, unreachable: MessageStatus.Pending };
     const destinations = (options) => attempts.listAttemptedDestinations(app.id, message.id, options);
     const found = (await destinations()).data;
     assert.deepEqual(Object.fromEntries(found.map((destination) => [destination.uid, destination.status])), standing);
@@ -126,7 +126,7 @@ export default {
     const walked = await pagesBothWays((options) => messages({ limit: 3, ...options }));
     assert.deepEqual(walked.there.flatMap(ids), newestFirst);
     assert.deepEqual(walked.back.flatMap(ids), newestFirst.slice(0, 3));
-    const [dead] = (await attempts.listAttemptedMessages(app.id, 'gone')).data;
+    const [dead] = (await attempts.listAttemptedMessages(app.id, 'refuses')).data;
     assert.deepEqual([dead.id, dead.status], [message.id, MessageStatus.Fail]);
     stop();
   },
@@ -147,14 +147,14 @@ export default {
 
   async 'attempts: resend'() {
     const { app, receivers, endpoints, message, stop } = await scene();
-    const { key } = await svix.endpoint.getSecret(app.id, endpoints.gone);
-    receivers.gone.status = 200;
-    await attempts.resend(app.id, message.id, 'gone');
-    const [first, second] = await receivers.gone.of(message.id, 2);
+    const { key } = await svix.endpoint.getSecret(app.id, endpoints.refuses);
+    receivers.refuses.status = 200;
+    await attempts.resend(app.id, message.id, 'refuses');
+    const [first, second] = await receivers.refuses.of(message.id, 2);
     verifies(key, first);
     verifies(key, second);
     assert.deepEqual(second.body, first.body);
-    const listed = () => attempts.listByMsg(app.id, message.id, { endpointId: endpoints.gone });
+    const listed = () => attempts.listByMsg(app.id, message.id, { endpointId: endpoints.refuses });
     await until('it is in the log', async () => (await listed()).data.length === 2);
     const [newest] = (await listed()).data;
     assert.deepEqual([newest.status, newest.triggerType], [MessageStatus.Success, MessageAttemptTriggerType.Manual]);

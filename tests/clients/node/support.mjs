@@ -88,7 +88,9 @@ export class Receiver {
       request.on('data', (chunk) => chunks.push(chunk));
       request.on('end', () => {
         receiver.requests.push({ headers: request.headers, body: Buffer.concat(chunks) });
-        response.writeHead(receiver.status).end(receiver.answer);
+        // What it refuses, it never wants again.
+        const asked = receiver.status === 422 ? { 'webhook-delivery': 'abort-message' } : {};
+        response.writeHead(receiver.status, asked).end(receiver.answer);
       });
     });
     await new Promise((resolve) => receiver.server.listen(0, '127.0.0.1', resolve));

@@ -23,7 +23,7 @@ class Scene:
 
     def __init__(self):
         self.app = application()
-        self.receivers = {"takes": Receiver(200), "fails": Receiver(503), "gone": Receiver(410)}
+        self.receivers = {"takes": Receiver(200), "fails": Receiver(503), "refuses": Receiver(422)}
         self.receivers["takes"].answer = b'{"thank":"you"}'
         unreachable = Receiver()
         unreachable.stop()
@@ -55,19 +55,19 @@ def lists():
         assert found == {scene.endpoints[name] for name in names}, options
 
     assert all(attempt.msg_id == message.id and attempt.id.startswith("atmpt_") for attempt in by_message())
-    expect(["takes", "fails", "gone", "unreachable"])
+    expect(["takes", "fails", "refuses", "unreachable"])
     expect(["takes"], status=MessageStatus.SUCCESS)
-    expect(["fails", "gone", "unreachable"], status=MessageStatus.FAIL)
+    expect(["fails", "refuses", "unreachable"], status=MessageStatus.FAIL)
     expect(["takes"], status_code_class=StatusCodeClass.CODE2XX)
-    expect(["gone"], status_code_class=StatusCodeClass.CODE4XX)
+    expect(["refuses"], status_code_class=StatusCodeClass.CODE4XX)
     expect(["fails"], status_code_class=StatusCodeClass.CODE5XX)
     expect(["unreachable"], status_code_class=StatusCodeClass.CODE_NONE)
-    expect(["gone"], endpoint_id="gone")
-    expect(["takes", "fails", "gone", "unreachable"], channel="all", event_types=["call.ended"])
+    expect(["refuses"], endpoint_id="refuses")
+    expect(["takes", "fails", "refuses", "unreachable"], channel="all", event_types=["call.ended"])
     expect([], event_types=["other.event"])
     expect([], channel="none")
     expect([], before=message.timestamp)
-    expect(["takes", "fails", "gone", "unreachable"], after=message.timestamp)
+    expect(["takes", "fails", "refuses", "unreachable"], after=message.timestamp)
 
     options = ByEndpointOptions(with_content=True, with_msg=True)
     attempt = attempts.list_by_endpoint(app.uid, "takes", options).data[0]
@@ -132,7 +132,7 @@ def attempted():
 
     found = {destination.uid: destination for destination in destinations().data}
     standing = {
-        "takes": MessageStatus.SUCCESS, "fails": MessageStatus.PENDING, "gone": MessageStatus.FAIL,
+        "takes": MessageStatus.SUCCESS, "fails": MessageStatus.PENDING, "refuses": MessageStatus.FAIL,
         "unreachable": MessageStatus.PENDING,
     }
     assert {uid: destination.status for uid, destination in found.items()} == standing
@@ -169,7 +169,7 @@ def attempted():
     there, back = pages_both_ways(lambda **options: messages(limit=3, **options))
     assert [id for page in there for id in ids(page)] == newest_first
     assert [id for page in back for id in ids(page)] == newest_first[:3]
-    dead = attempts.list_attempted_messages(app.id, "gone").data[0]
+    dead = attempts.list_attempted_messages(app.id, "refuses").data[0]
     assert (dead.id, dead.status) == (message.id, MessageStatus.FAIL)
     scene.stop()
 
@@ -195,16 +195,16 @@ def canceled():
 def resend():
     scene = Scene()
     app, message = scene.app, scene.message
-    key = svix.endpoint.get_secret(app.id, scene.endpoints["gone"]).key
-    scene.receivers["gone"].status = 200
-    attempts.resend(app.id, message.id, "gone")
-    first, second = scene.receivers["gone"].of(message.id, 2)
+    key = svix.endpoint.get_secret(app.id, scene.endpoints["refuses"]).key
+    scene.receivers["refuses"].status = 200
+    attempts.resend(app.id, message.id, "refuses")
+    first, second = scene.receivers["refuses"].of(message.id, 2)
     verifies(key, first)
     verifies(key, second)
     assert second[1] == first[1]
 
     def listed():
-        return attempts.list_by_msg(app.id, message.id, ByMsgOptions(endpoint_id=scene.endpoints["gone"])).data
+        return attempts.list_by_msg(app.id, message.id, ByMsgOptions(endpoint_id=scene.endpoints["refuses"])).data
 
     until("it is in the log", lambda: len(listed()) == 2)
     newest = listed()[0]

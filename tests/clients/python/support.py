@@ -102,6 +102,8 @@ class Receiver:
                 receiver.requests.append((dict(self.headers.items()), body))
                 self.send_response(receiver.status)
                 self.send_header("content-length", str(len(receiver.answer)))
+                if receiver.status == 422:  # What it refuses, it never wants again.
+                    self.send_header("webhook-delivery", "abort-message")
                 self.end_headers()
                 self.wfile.write(receiver.answer)
 

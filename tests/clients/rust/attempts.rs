@@ -11,16 +11,16 @@ use svix::api::{
     MessageAttemptTriggerType, MessageStatus, StatusCodeClass,
 };
 
-use crate::client::{Client, arrived, nobody, refused, verifies};
+use crate::client::{Client, arrived, nobody, refused, refusing, verifies};
 use crate::support::{Behaviour, Receiver, closed_port, until};
 
 /// An application whose message one endpoint takes, one refuses for now, one refuses for good, and one cannot be reached.
 struct Scene {
     client: Client,
     takes: Receiver,
-    gone: Receiver,
+    refuses: Receiver,
     /// What the one that refuses for good answers.
-    gone_answers: Arc<AtomicU16>,
+    refusal: Arc<AtomicU16>,
     names: HashMap<String, &'static str>,
     message: String,
 }
@@ -30,17 +30,19 @@ impl Scene {
         let client = Client::start().await;
         client.application("acme").await;
         let takes = Receiver::start(|_, _| Behaviour::AnswerWith(200, Vec::new(), b"thank you".to_vec())).await;
-        let gone_answers = Arc::new(AtomicU16::new(410));
-        let answers = Arc::clone(&gone_answers);
-        let gone = Receiver::start(move |_, _| Behaviour::Answer(answers.load(Ordering::SeqCst))).await;
+        let refusal = Arc::new(AtomicU16::new(422));
+        let answers = Arc::clone(&refusal);
+        let refuses = Receiver::start(move |_, _| refusing(answers.load(Ordering::SeqCst))).await;
         let fails = Receiver::answering(503).await;
         let unreachable = format!("http://{}/", closed_port().await);
         let mut names = HashMap::new();
-        for (name, url) in [("takes", &takes.url), ("gone", &gone.url), ("fails", &fails.url), ("none", &unreachable)] {
+        for (name, url) in
+            [("takes", &takes.url), ("refuses", &refuses.url), ("fails", &fails.url), ("none", &unreachable)]
+        {
             names.insert(client.endpoint("acme", name, url).await, name);
         }
         let message = client.send("acme").await;
-        let scene = Scene { client, takes, gone, gone_answers, names, message };
+        let scene = Scene { client, takes, refuses, refusal, names, message };
         until(|| async { scene.tried(ByMessage::default()).await.len() == 4 }).await;
         scene
     }
@@ -66,13 +68,13 @@ async fn attempts_are_listed_by_message_and_by_endpoint() {
     let any = ByMessage::default;
     for (options, names) in [
         (ByMessage { status: Some(MessageStatus::Success), ..any() }, &["takes"][..]),
-        (ByMessage { status: Some(MessageStatus::Fail), ..any() }, &["fails", "gone", "none"]),
+        (ByMessage { status: Some(MessageStatus::Fail), ..any() }, &["fails", "none", "refuses"]),
         (ByMessage { status_code_class: Some(StatusCodeClass::Code2xx), ..any() }, &["takes"]),
-        (ByMessage { status_code_class: Some(StatusCodeClass::Code4xx), ..any() }, &["gone"]),
+        (ByMessage { status_code_class: Some(StatusCodeClass::Code4xx), ..any() }, &["refuses"]),
         (ByMessage { status_code_class: Some(StatusCodeClass::Code5xx), ..any() }, &["fails"]),
         (ByMessage { status_code_class: Some(StatusCodeClass::CodeNone), ..any() }, &["none"]),
-        (ByMessage { endpoint_id: Some("gone".into()), ..any() }, &["gone"]),
-        (ByMessage { channel: Some("all".into()), ..any() }, &["fails", "gone", "none", "takes"]),
+        (ByMessage { endpoint_id: Some("refuses".into()), ..any() }, &["refuses"]),
+        (ByMessage { channel: Some("all".into()), ..any() }, &["fails", "none", "refuses", "takes"]),
         (ByMessage { event_types: Some(vec!["other.event".into()]), ..any() }, &[]),
     ] {
         assert_eq!(scene.tried(options).await, names);
@@ -110,7 +112,7 @@ async fn destinations_and_attempted_messages_say_how_each_delivery_stands() {
     let expected = [
         ("takes", MessageStatus::Success),
         ("fails", MessageStatus::Pending),
-        ("gone", MessageStatus::Fail),
+        ("refuses", MessageStatus::Fail),
         ("none", MessageStatus::Pending),
     ];
     assert_eq!(standing, HashMap::from(expected));
@@ -156,14 +158,14 @@ async fn the_newest_clients_query_is_taken() {
 async fn a_resent_message_arrives_again_and_verifies() {
     let scene = Scene::start().await;
     let attempts = scene.client.svix.message_attempt();
-    scene.gone_answers.store(200, Ordering::SeqCst);
-    attempts.resend("acme".into(), scene.message.clone(), "gone".into(), None).await.unwrap();
-    let requests = arrived(&scene.gone, &scene.message, 2).await;
-    let secret = scene.client.secret("acme", "gone").await;
+    scene.refusal.store(200, Ordering::SeqCst);
+    attempts.resend("acme".into(), scene.message.clone(), "refuses".into(), None).await.unwrap();
+    let requests = arrived(&scene.refuses, &scene.message, 2).await;
+    let secret = scene.client.secret("acme", "refuses").await;
     requests.iter().for_each(|request| verifies(&secret, request));
-    let of_gone = || ByMessage { endpoint_id: Some("gone".into()), ..ByMessage::default() };
-    until(|| async { scene.by_message(of_gone()).await.data.len() == 2 }).await;
-    let newest = scene.by_message(of_gone()).await.data.remove(0);
+    let of_refusing = || ByMessage { endpoint_id: Some("refuses".into()), ..ByMessage::default() };
+    until(|| async { scene.by_message(of_refusing()).await.data.len() == 2 }).await;
+    let newest = scene.by_message(of_refusing()).await.data.remove(0);
     assert_eq!((newest.status, newest.trigger_type), (MessageStatus::Success, MessageAttemptTriggerType::Manual));
     attempts.resend("acme".into(), scene.message.clone(), "takes".into(), None).await.unwrap();
     verifies(&scene.client.secret("acme", "takes").await, &arrived(&scene.takes, &scene.message, 2).await[1]);

@@ -8,7 +8,7 @@ use svix::error::Error;
 use svix::webhooks::Webhook;
 
 use crate::support::api::Api;
-use crate::support::{Received, Receiver, until};
+use crate::support::{Behaviour, Received, Receiver, until};
 
 /// An address that is never called.
 pub const HOOK: &str = "https://hooks.acme.example/in";
@@ -21,7 +21,12 @@ pub struct Client {
 
 impl Client {
     pub async fn start() -> Client {
-        let api = Api::start().await;
+        Client::start_with(&[]).await
+    }
+
+    /// Starts with settings from the environment.
+    pub async fn start_with(environment: &[(&'static str, &'static str)]) -> Client {
+        let api = Api::start_with(environment).await;
         let svix = connect(&api, api.http.token.clone().unwrap());
         Client { api, svix }
     }
@@ -95,6 +100,14 @@ pub fn invalid<T: Debug>(loc: &[&str], answer: Result<T, Error>) {
             assert!(!items[0].msg.is_empty());
         }
         other @ (Error::Generic(_) | Error::Http(_)) => panic!("{other}"),
+    }
+}
+
+/// Answers with this status; what it refuses, it never wants again.
+pub fn refusing(status: u16) -> Behaviour {
+    match status {
+        422 => Behaviour::AnswerWith(422, vec![("webhook-delivery", "abort-message".to_owned())], Vec::new()),
+        other => Behaviour::Answer(other),
     }
 }
 

@@ -6,11 +6,11 @@ use serde_json::json;
 use svix::api::{
     BackgroundTaskListOptions, BackgroundTaskStatus, BackgroundTaskType, EndpointGetStatsOptions, EndpointHeadersIn,
     EndpointHeadersPatchIn, EndpointIn, EndpointListOptions, EndpointPatch, EndpointSecretRotateIn, EndpointUpdate,
-    EventExampleIn, Ordering, RecoverIn,
+    EventExampleIn, Ordering, RecoverIn, ReplayIn,
 };
 
-use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, verifies};
-use crate::support::{Behaviour, Receiver, until};
+use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, refusing, verifies};
+use crate::support::{Receiver, until};
 
 const SECRET: &str = "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ";
 
@@ -177,7 +177,7 @@ async fn recovery_is_a_background_task_that_delivers_what_was_dead() {
     let client = Client::start().await;
     let acme = || "acme".to_owned();
     client.application("acme").await;
-    let receiver = Receiver::start(|_, before| Behaviour::Answer(if before == 0 { 410 } else { 200 })).await;
+    let receiver = Receiver::start(|_, before| refusing(if before == 0 { 422 } else { 200 })).await;
     client.endpoint("acme", "main", &receiver.url).await;
     let endpoints = client.svix.endpoint();
     let stats = async |options| endpoints.get_stats(acme(), "main".into(), options).await.unwrap();
@@ -203,4 +203,11 @@ async fn recovery_is_a_background_task_that_delivers_what_was_dead() {
     assert_eq!(listed(Some(BackgroundTaskStatus::Running), None).await, 0);
     assert_eq!(listed(None, Some(BackgroundTaskType::EndpointReplay)).await, 0);
     refused(404, tasks.get("qtask_none".into()).await);
+
+    let late = Receiver::answering(200).await;
+    client.endpoint("acme", "late", &late.url).await;
+    let missing = endpoints.replay_missing(acme(), "late".into(), ReplayIn::new(past().unwrap()), None).await.unwrap();
+    assert_eq!(missing.task, BackgroundTaskType::EndpointReplay);
+    arrived(&late, &message, 1).await;
+    until(|| async { tasks.get(missing.id.clone()).await.unwrap().status == BackgroundTaskStatus::Finished }).await;
 }

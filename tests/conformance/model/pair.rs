@@ -9,15 +9,16 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Expunge, Idempotency, Lease,
-    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Settlement, Store,
+    AttemptQuery, AttemptStatus, Bounds, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Exceptions, Expunge,
+    Idempotency, Lease, MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement,
+    Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
     Outcome, Response, Routing, State, StateKind, Timestamp, testing,
 };
 
-use super::command::{Change, Command, ENDPOINTS, Ending, Next, Query, Retention, Send};
+use super::command::{Change, Command, ENDPOINTS, Ending, Exception, Next, Query, Retention, Send};
 use crate::subject::Subject;
 use crate::world::{at, copy, endpoint_record, list_of};
 
@@ -115,6 +116,10 @@ impl Pair {
             Command::Replay(deliveries, record) => self.replay(deliveries, *record).await,
             Command::CancelLane(place, limit) => self.cancel(Cancel::Lane { lane: lane(*place), limit: *limit }).await,
             Command::CancelDelivery(delivery) => self.cancel(Cancel::Delivery(self.pick(*delivery))).await,
+            Command::CancelDeliveries(deliveries) => {
+                let ids = deliveries.iter().map(|index| self.pick(*index)).collect();
+                self.cancel(Cancel::Deliveries(ids)).await
+            }
             Command::ExpungePayload(delivery) => {
                 let id = self.pick(*delivery);
                 self.expunge(id.lane.application, Expunge::Payload(id.message)).await
@@ -129,6 +134,11 @@ impl Pair {
             Command::Put(changes) => self.put(changes).await,
             Command::Prune(retention) => self.prune(retention).await,
             Command::Query(query) => self.query(query).await,
+            Command::Compact => {
+                let end = self.store.compact().await.unwrap();
+                prop_assert!(end.await.is_ok());
+                Ok(())
+            }
             Command::Reopen => {
                 self.store = self.subject.open().await;
                 self.model.drop_leases();
@@ -187,6 +197,9 @@ impl Pair {
         message.event_type = TYPES[send.event_type].into();
         message.channels = send.channels.iter().map(|place| CHANNELS[*place].into()).collect();
         message.event_id = send.event_id.map(|number| format!("event-{number}"));
+        message.ordering_key = send.options.ordering_key.map(ordering_key);
+        message.deliver_at = send.options.deliver_in.map(|seconds| self.now + Duration::from_secs(seconds));
+        message.tags = send.options.tag.map(tag).into_iter().collect();
         let routed_over = match send.routed_over {
             Some(right) => {
                 let list = list_of(application);
@@ -260,8 +273,13 @@ impl Pair {
                 }
                 attempt
             });
-            for_model.push(Settlement { lease: copy(&leases.model), attempt: attempt.clone(), state });
-            for_store.push(Settlement { lease: copy(&leases.store), attempt, state });
+            for_model.push(Settlement {
+                lease: copy(&leases.model),
+                attempt: attempt.clone(),
+                state,
+                lets_pass: ending.lets_pass,
+            });
+            for_store.push(Settlement { lease: copy(&leases.store), attempt, state, lets_pass: ending.lets_pass });
             settled.push(leases);
         }
         self.late.append(&mut settled);
@@ -276,19 +294,25 @@ impl Pair {
         match next {
             Next::Retry(seconds) => {
                 let due = at + Duration::from_secs(seconds);
-                (State::Waiting { due }, Outcome::Answered { status: 503, retry_after: None })
+                (State::Waiting { due }, Outcome::answered(503))
             }
-            Next::Delivered => (State::Delivered { at }, Outcome::Answered { status: 204, retry_after: None }),
+            Next::Delivered => (State::Delivered { at }, Outcome::answered(204)),
             Next::Dead => (State::Dead { at, reason: DeadReason::Exhausted }, Outcome::Failed(Failure::Timeout)),
             Next::Canceled => {
                 let state = State::Canceled { at, reason: CancelReason::EndpointDisabled };
-                (state, Outcome::Answered { status: 500, retry_after: None })
+                (state, Outcome::answered(500))
             }
         }
     }
 
-    async fn replay(&mut self, deliveries: &[Index], record: Option<bool>) -> Check {
-        let batch: Vec<_> = deliveries.iter().map(|index| self.pick(*index)).collect();
+    async fn replay(&mut self, deliveries: &[(Index, Option<usize>)], record: Option<bool>) -> Check {
+        let replay = |(index, add): &(Index, Option<usize>)| {
+            let id = self.pick(*index);
+            let endpoint = add.map_or(id.lane.endpoint, endpoint_id);
+            let lane = Lane { endpoint, ..id.lane };
+            Replay { delivery: DeliveryId { lane, ..id }, add: add.is_some() }
+        };
+        let batch: Vec<Replay> = deliveries.iter().map(replay).collect();
         let record = match record {
             Some(right) => {
                 let key = RecordKey { kind: RecordKind::ReplayJob, application: Some(application(0)), key: vec![1] };
@@ -298,12 +322,14 @@ impl Pair {
             }
             None => None,
         };
-        both!(self, replay(batch.clone(), self.now, record.clone()));
+        let answers = both!(self, replay(batch.clone(), self.now, record.clone()));
+        let added = batch.iter().zip(answers.unwrap_or_default()).filter(|(_, answer)| *answer == Replayed::Added);
+        self.deliveries.extend(added.map(|(replay, _)| replay.delivery));
         Ok(())
     }
 
     async fn cancel(&mut self, what: Cancel) -> Check {
-        both!(self, cancel(what, CancelReason::Requested, self.now));
+        both!(self, cancel(what.clone(), CancelReason::Requested, self.now));
         Ok(())
     }
 
@@ -326,10 +352,28 @@ impl Pair {
 
     async fn prune(&mut self, retention: &Retention) -> Check {
         let ago = |seconds| self.now - Duration::from_secs(seconds);
+        let bounds = |exception: &Exception| Bounds {
+            delivered_before: exception.delivered.map(ago),
+            ended_before: exception.ended.map(ago),
+            payloads_before: exception.payloads.map(ago),
+            attempts_before: exception.attempts.map(ago),
+            delete_on_success: exception.on_success,
+        };
+        let [first, second] = retention.exceptions.each_ref().map(|exception| exception.as_ref().map(bounds));
+        let exceptions = Exceptions {
+            applications: first.into_iter().map(|bounds| (application(0), bounds)).collect(),
+            event_types: second.into_iter().map(|bounds| (TYPES[0].to_owned(), bounds)).collect(),
+        };
+        let only = retention.only.iter().map(|index| self.pick(*index));
         let mut prune = Prune {
             now: self.now,
             delivered_before: ago(retention.delivered),
             ended_before: ago(retention.ended),
+            payloads_before: ago(retention.payloads),
+            attempts_before: ago(retention.attempts),
+            delete_on_success: retention.on_success,
+            exceptions: Arc::new(exceptions),
+            only: only.map(|id| (id.lane.application, id.message)).collect(),
             after: None,
             limit: retention.limit,
         };
@@ -357,6 +401,8 @@ impl Pair {
             event_types: event_types.clone(),
             channel: channel.clone(),
             endpoint,
+            ordering_key: query.ordering_key.map(ordering_key),
+            tag: query.tag.map(tag),
             unrouted: query.unrouted,
             order,
             after: None,
@@ -365,6 +411,13 @@ impl Pair {
         loop {
             messages.after = both!(self, messages(application, messages.clone())).next;
             if messages.after.is_none() {
+                break;
+            }
+        }
+        let mut stretch = MessageQuery { after: None, ..messages };
+        loop {
+            stretch.after = both!(self, walk(application, stretch.clone())).next;
+            if stretch.after.is_none() {
                 break;
             }
         }
@@ -447,6 +500,14 @@ impl Pair {
         prop_assert_eq!(self.store.due_lanes(self.now, None, usize::MAX).await, expected);
         Ok(())
     }
+}
+
+fn ordering_key(number: u8) -> String {
+    format!("order-{number}")
+}
+
+fn tag(number: u8) -> String {
+    format!("user:{number}")
 }
 
 const TYPES: [&str; 2] = ["call.started", "call.ended"];

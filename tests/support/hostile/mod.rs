@@ -272,12 +272,12 @@ impl Hostile {
             | DeflateBomb
             | UnaskedAtOnce
             | UnaskedLater => {
-                return Outcome::Answered { status: 200, retry_after: None };
+                return Outcome::answered(200);
             }
-            Redirects(status) => return Outcome::Answered { status, retry_after: None },
-            RefusesUnread => return Outcome::Answered { status: 413, retry_after: None },
-            SwitchingProtocols => return Outcome::Answered { status: 101, retry_after: None },
-            AbsurdRetryAfter => return Outcome::Answered { status: 503, retry_after: Some(DAY) },
+            Redirects(status) => return Outcome::answered(status),
+            RefusesUnread => return Outcome::answered(413),
+            SwitchingProtocols => return Outcome::answered(101),
+            AbsurdRetryAfter => return Outcome::Answered { status: 503, retry_after: Some(DAY), asked: None },
         };
         Outcome::Failed(failure)
     }

@@ -1,11 +1,13 @@
 //! The rows of attempts.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Damaged, EXPUNGED, VERSION, code, seal_bytes, unseal_expungeable};
 use crate::attempt::{Attempt, Response, Timing, Trigger};
-use crate::delivery::{DeliveryId, Failure, Lane, Outcome, StateKind};
+use crate::delivery::{Asked, DeliveryId, Failure, Lane, Outcome, StateKind};
 use crate::id::{AttemptId, MessageId};
 use crate::time::Timestamp;
 
@@ -27,8 +29,17 @@ pub(in crate::store::sled) struct AttemptRow {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum OutcomeRow {
-    Answered { status: u16, retry_after_ms: Option<u64> },
+    Answered {
+        status: u16,
+        retry_after_ms: Option<u64>,
+    },
     Failed(u8),
+    /// An answer that asks for something.
+    Asking {
+        status: u16,
+        retry_after_ms: Option<u64>,
+        asked: u8,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +53,13 @@ struct ResponseRow {
 impl AttemptRow {
     pub(in crate::store::sled) fn of(attempt: &Attempt) -> Self {
         let outcome = match attempt.outcome {
-            Outcome::Answered { status, retry_after } => {
-                let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                OutcomeRow::Answered { status, retry_after_ms: retry_after.map(millis) }
+            Outcome::Answered { status, retry_after, asked } => {
+                let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let retry_after_ms = retry_after.map(millis);
+                match asked {
+                    None => OutcomeRow::Answered { status, retry_after_ms },
+                    Some(asked) => OutcomeRow::Asking { status, retry_after_ms, asked: code(&ASKED, asked) },
+                }
             }
             Outcome::Failed(failure) => OutcomeRow::Failed(code(&FAILURES, failure)),
         };
@@ -96,8 +111,13 @@ impl AttemptRow {
     fn into_attempt(self, lane: Lane, id: AttemptId) -> Option<Attempt> {
         let outcome = match self.outcome {
             OutcomeRow::Answered { status, retry_after_ms } => {
-                Outcome::Answered { status, retry_after: retry_after_ms.map(std::time::Duration::from_millis) }
+                Outcome::Answered { status, retry_after: retry_after_ms.map(Duration::from_millis), asked: None }
             }
+            OutcomeRow::Asking { status, retry_after_ms, asked } => Outcome::Answered {
+                status,
+                retry_after: retry_after_ms.map(Duration::from_millis),
+                asked: Some(*ASKED.get(usize::from(asked))?),
+            },
             OutcomeRow::Failed(failure) => Outcome::Failed(*FAILURES.get(usize::from(failure))?),
         };
         let response = self.response.map(|row| Response {
@@ -143,8 +163,15 @@ impl StoredAttempt {
 
 // As the other lists of codes: new ones go to the end; none is removed.
 const TRIGGERS: [Trigger; 4] = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test];
-const STATE_KINDS: [StateKind; 5] =
-    [StateKind::Waiting, StateKind::Leased, StateKind::Delivered, StateKind::Dead, StateKind::Canceled];
+const STATE_KINDS: [StateKind; 6] = [
+    StateKind::Waiting,
+    StateKind::Leased,
+    StateKind::Delivered,
+    StateKind::Dead,
+    StateKind::Canceled,
+    StateKind::Held,
+];
+const ASKED: [Asked; 2] = [Asked::AbortMessage, Asked::Disable];
 const FAILURES: [Failure; 14] = [
     Failure::Timeout,
     Failure::Dns,
