@@ -39,6 +39,7 @@ mod delivery;
 mod fanout;
 mod health;
 mod standing;
+mod throttle;
 
 // port
 pub mod clock;
@@ -76,14 +77,14 @@ pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
     before, closes, lets_pass, next,
 };
-pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, SigningKey};
 pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    CancelFilter, CancelStep, Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt,
-    ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
+    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
@@ -92,7 +93,7 @@ pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
 pub use ordering::BlockedHead;
-pub use profile::Profile;
+pub use profile::{Profile, ProfileChoice};
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
 pub use time::{NotATimestamp, Timestamp};

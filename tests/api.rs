@@ -26,6 +26,8 @@ mod overload;
 mod replays;
 #[path = "api/resources.rs"]
 mod resources;
+#[path = "api/standing.rs"]
+mod standing;
 mod support;
 #[path = "api/upkeep.rs"]
 mod upkeep;

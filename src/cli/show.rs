@@ -182,13 +182,17 @@ pub(super) struct Resend {
     message: String,
     /// The endpoint's id or uid
     endpoint: String,
+    /// Give the message a delivery to the endpoint if it was not to go there
+    #[arg(long)]
+    add: bool,
 }
 
 /// Resends.
 pub(super) async fn resend(session: &Session, options: Resend) -> Result<Exit, Problem> {
-    let Resend { app, message, endpoint, .. } = &options;
+    let Resend { app, message, endpoint, add, .. } = &options;
     let path = ["app", app, "msg", message, "endpoint", endpoint, "resend"];
-    let answer: Box<serde_json::value::RawValue> = session.api.post(&path, &Vec::new(), &json!({})).await?;
+    let body = if *add { json!({"add": true}) } else { json!({}) };
+    let answer: Box<serde_json::value::RawValue> = session.api.post(&path, &Vec::new(), &body).await?;
     if session.out.json() {
         session.out.raw(&answer)?;
     }

@@ -6,6 +6,7 @@ mod chores;
 mod claims;
 mod compact;
 mod config;
+mod enable;
 mod endpoints;
 mod event_types;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use tokens::Tokens;
 
 pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
+pub use enable::EnableReplay;
 pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;

@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
     applications, attempts, cancels, compact, deliveries, doctor, endpoints, event_types, headers, health, messages,
-    missing, profiles, replays, secrets, tokens,
+    missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,6 +75,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),
@@ -82,6 +83,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),
+        tasks::routes(),
         event_types::routes(),
         tokens::routes(),
         profiles::routes(),

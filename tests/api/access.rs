@@ -24,9 +24,10 @@ async fn filled(api: &Api, path: &str) -> String {
 }
 
 /// The operations, by their ids, that an application's token reaches (health is open to all); all others are the operator's.
-const OF_APPLICATIONS: [&str; 39] = [
+const OF_APPLICATIONS: [&str; 43] = [
     "v1.application.get",
     "v1.authentication.logout",
+    "v1.endpoint.bulk-replay",
     "v1.endpoint.create",
     "v1.endpoint.delete",
     "v1.endpoint.get",
@@ -37,6 +38,7 @@ const OF_APPLICATIONS: [&str; 39] = [
     "v1.endpoint.patch",
     "v1.endpoint.patch-headers",
     "v1.endpoint.recover",
+    "v1.endpoint.replay-missing",
     "v1.endpoint.rotate-secret",
     "v1.endpoint.send-example",
     "v1.endpoint.update",
@@ -62,7 +64,9 @@ const OF_APPLICATIONS: [&str; 39] = [
     "v1.replay.create",
     "v1.replay.get",
     "v1.replay.list",
+    "v1.replay.pause",
     "v1.replay.preview",
+    "v1.replay.resume",
     "v1.replay.stop",
 ];
 

@@ -102,6 +102,17 @@ async fn an_endpoint_is_made_changed_and_reset() {
 
     assert_eq!(served.one(&["endpoint", "disable", "acme", "main"]).await["disabled"], true);
     assert_eq!(served.one(&["endpoint", "enable", "acme", "main"]).await["disabled"], false);
+    let enabled = served.one(&["endpoint", "enable", "acme", "main", "--replay", "--since", "2d", "--rate", "5"]).await;
+    assert_eq!((&enabled["disabled"], &enabled["replay"]["rate"]), (&false.into(), &5.into()));
+    assert_eq!(served.run(&["endpoint", "enable", "acme", "main", "--since", "2d"]).await.code, 2, "of what?");
+    served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
+    let shown = served.command(&["endpoint", "get", "acme", "main"]);
+    assert!(finish(shown, None).await.ok().stdout.contains("disabled since "));
+    served.run(&["endpoint", "enable", "acme", "main"]).await.ok();
+    let tolerant = served.one(&["endpoint", "update", "acme", "main", "--auto-disable", "false"]).await;
+    assert_eq!(tolerant["autoDisable"], false);
+    let reset = served.one(&["endpoint", "update", "acme", "main", "--reset", "autoDisable"]).await;
+    assert_eq!(reset["autoDisable"], serde_json::Value::Null);
     let stats = served.one(&["endpoint", "stats", "acme", "main", "--since", "24h"]).await;
     assert_eq!(stats["success"], 0);
 

@@ -15,4 +15,6 @@ pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
 pub(super) mod secrets;
+pub(super) mod switch;
+pub(super) mod tasks;
 pub(super) mod tokens;

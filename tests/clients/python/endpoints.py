@@ -15,7 +15,9 @@ from svix.api import (
     MessageIn,
     RecoverIn,
 )
-from svix.models import BackgroundTaskStatus, BackgroundTaskType, EndpointUpsertIn, MessageStatus, Ordering
+from svix.models import (
+    BackgroundTaskStatus, BackgroundTaskType, BulkReplayIn, EndpointUpsertIn, MessageStatus, Ordering, ReplayIn,
+)
 
 from support import (
     HOOK, Receiver, application, does_not_verify, fresh, header, nobody, pages_both_ways, refused, svix, until, verifies,
@@ -181,6 +183,9 @@ def recovery():
     assert stats(since=since, until=soon).fail == 1
     assert stats(until=since).fail == 0
 
+    # Who says 410 is not asked again until somebody enables it.
+    until("it is disabled", lambda: endpoints.get(app.id, id).disabled)
+    endpoints.patch(app.id, id, EndpointPatch(disabled=False))
     receiver.status = 200
     begun = endpoints.recover(app.id, id, RecoverIn(since=since, until=soon))
     assert begun.task == BackgroundTaskType.ENDPOINT_RECOVER
@@ -199,8 +204,21 @@ def recovery():
     of_this_kind = dict(status=BackgroundTaskStatus.FINISHED, task=BackgroundTaskType.ENDPOINT_RECOVER)
     assert begun.id in listed(**of_this_kind, order=Ordering.DESCENDING)
     assert begun.id not in listed(status=BackgroundTaskStatus.RUNNING)
-    assert listed(task=BackgroundTaskType.ENDPOINT_REPLAY) == []
+    assert listed(task=BackgroundTaskType.SDK_GENERATE) == []
     refused(404, tasks.get, "qtask_none")
+    late = Receiver()
+    late_id = endpoints.create(app.id, EndpointIn(url=late.url)).id
+    missing = endpoints.replay_missing(app.id, late_id, ReplayIn(since=since))
+    assert missing.task == BackgroundTaskType.ENDPOINT_REPLAY
+    late.of(message.id)
+    filters = BulkReplayIn(since=since, event_types=["call.ended"], status=MessageStatus.SUCCESS)
+    bulk = endpoints.bulk_replay(app.id, late_id, filters)
+    assert bulk.task == BackgroundTaskType.ENDPOINT_BULK_REPLAY
+    late.of(message.id, 2)
+    for task in (missing, bulk):
+        until("it is finished", lambda: tasks.get(task.id).status == BackgroundTaskStatus.FINISHED)
+    assert missing.id in listed(task=BackgroundTaskType.ENDPOINT_REPLAY)
+    late.stop()
     destination = svix.message_attempt.list_attempted_destinations(app.id, message.id).data[0]
     assert destination.status == MessageStatus.SUCCESS
     receiver.stop()
