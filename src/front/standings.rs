@@ -12,7 +12,7 @@ use crate::delivery::Lane;
 use crate::endpoint::{DisableReason, Endpoint, EndpointStatus};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
-use crate::observed::{COUNTS_EVERY, Look, Stored, Unseen};
+use crate::observed::{Look, Stored, Unseen};
 use crate::profile::MAX_TIMEOUT;
 use crate::standing::{Follows, Standing};
 use crate::store::{AttemptQuery, AttemptStatus, Order, Put, RecordKind};
@@ -93,8 +93,8 @@ impl Ringback {
         Ok(())
     }
 
-    /// Disables what is to be disabled, and writes the standings that matter. Answers when to look at the counts next.
-    pub(super) async fn keep_standings(&self, counts_at: &mut Timestamp) -> Result<(), Error> {
+    /// Disables what is to be disabled, and writes the standings that are due.
+    pub(super) async fn keep_standings(&self) -> Result<(), Error> {
         let observed = &self.inner.observed;
         while let Some((lane, reason)) = observed.take_closing() {
             if let Err(error) = self.disable_because(lane, reason).await {
@@ -102,10 +102,7 @@ impl Ringback {
                 return Err(error);
             }
         }
-        let now = self.now();
-        if now >= *counts_at {
-            observed.note_counts(now);
-        }
+        observed.note_due(self.now());
         loop {
             let looks = observed.take_due(BITE);
             if looks.is_empty() {
@@ -116,9 +113,6 @@ impl Ringback {
                 observed.put_back(lanes);
                 return Err(error);
             }
-        }
-        if now >= *counts_at {
-            *counts_at = now + COUNTS_EVERY;
         }
         Ok(())
     }
