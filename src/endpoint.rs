@@ -243,12 +243,6 @@ impl NewEndpoint {
         self
     }
 
-    /// Nothing is routed to it: it gets what is replayed to it.
-    pub fn replay_only(mut self) -> Self {
-        self.settings.replay_only = true;
-        self
-    }
-
     /// The platform's own name for it.
     pub fn uid(mut self, uid: impl Into<String>) -> Self {
         self.settings.uid = Some(uid.into());

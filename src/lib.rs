@@ -27,6 +27,7 @@ mod message;
 mod open_enum;
 mod ordering;
 pub mod profile;
+mod retention;
 mod retry;
 mod secret;
 pub mod signature;
@@ -39,6 +40,7 @@ mod delivery;
 mod fanout;
 mod health;
 mod standing;
+mod throttle;
 
 // port
 pub mod clock;
@@ -82,8 +84,8 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt,
-    ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
+    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
@@ -93,6 +95,7 @@ pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
 pub use ordering::BlockedHead;
 pub use profile::{Profile, ProfileChoice};
+pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
 pub use time::{NotATimestamp, Timestamp};

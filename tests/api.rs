@@ -18,6 +18,8 @@ mod door;
 mod idempotency;
 #[path = "api/log.rs"]
 mod log;
+#[path = "api/options.rs"]
+mod options;
 #[path = "api/overload.rs"]
 mod overload;
 #[path = "api/replays.rs"]

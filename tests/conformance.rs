@@ -128,6 +128,7 @@ macro_rules! conformance {
                 requests_of_one_write_see_each_other_s_order
                 a_long_order_is_gone_through_completely
                 retention_keeps_what_is_held
+                a_batch_that_is_canceled_lets_none_of_itself_follow
             }
             replay {
                 a_replay_opens_a_round_of_what_has_ended
@@ -168,6 +169,10 @@ macro_rules! conformance {
                 retention_forgets_no_idempotency_key_of_another_message
                 retention_leaves_nothing_of_a_message
                 retention_walks_all_applications_by_pages
+                payloads_go_before_their_message_once_it_has_ended
+                attempts_go_before_their_message_and_the_numbers_go_on
+                a_payload_goes_at_once_where_all_of_its_deliveries_succeeded
+                exceptions_hold_for_their_application_and_event_type
             }
             query {
                 messages_are_listed_in_each_order_and_completely

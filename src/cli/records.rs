@@ -81,6 +81,8 @@ pub(super) struct Application {
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
     #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -192,6 +194,8 @@ pub(super) struct EventType {
     pub(super) archived: bool,
     #[serde(default)]
     pub(super) deprecated: bool,
+    #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -320,6 +324,9 @@ pub(super) struct State {
 pub(super) struct ReplayJob {
     pub(super) id: String,
     pub(super) endpoint_id: Option<String>,
+    #[serde(default)]
+    pub(super) what: String,
+    pub(super) to_endpoint_id: Option<String>,
     pub(super) status: String,
     #[serde(default)]
     pub(super) total: u64,
@@ -328,7 +335,20 @@ pub(super) struct ReplayJob {
     #[serde(default)]
     pub(super) skipped: u64,
     #[serde(default)]
+    pub(super) skips: ReplaySkips,
+    pub(super) remaining_seconds: Option<u64>,
+    #[serde(default)]
     pub(super) created_at: String,
+}
+
+/// How many deliveries a job has left as they were, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ReplaySkips {
+    pub(super) closed: u64,
+    pub(super) expunged: u64,
+    pub(super) under_way: u64,
+    pub(super) gone: u64,
 }
 
 #[cfg(test)]

@@ -93,12 +93,12 @@ impl Store for Faulty {
         close() -> ();
     }
 
-    fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
-        self.inner.settle(batch)
-    }
-
     fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {
         self.inner.compact()
+    }
+
+    fn settle<'a>(&'a self, batch: Arc<Vec<Settlement>>) -> Answer<'a, Vec<Settled>> {
+        self.inner.settle(batch)
     }
 
     fn latest_time(&self) -> Timestamp {

@@ -21,6 +21,7 @@ mod parts;
 mod receipts;
 mod records;
 mod replay;
+mod retention;
 mod sealing;
 mod send;
 mod standings;
@@ -51,6 +52,7 @@ use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
 pub use enable::EnableReplay;
 pub use receipts::{Pending, Receipt};
@@ -85,6 +87,8 @@ struct Inner {
     run_ended: watch::Sender<bool>,
     shutdown: Notify,
     shutdown_chores: Notify,
+    /// Rings when a rule of retention may have changed.
+    rules_changed: Notify,
     sweeps: Arc<Sweeps>,
     observed: Arc<Observed>,
     outbox: Outbox,
@@ -184,6 +188,7 @@ impl Ringback {
                 run_ended: watch::Sender::new(true),
                 shutdown: Notify::new(),
                 shutdown_chores: Notify::new(),
+                rules_changed: Notify::new(),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
                 seals,
@@ -230,7 +235,13 @@ impl Ringback {
             dispatcher.run(&inner.shutdown, config.shutdown_grace).await;
             inner.shutdown_chores.notify_one();
         };
-        tokio::join!(delivering, self.run_chores());
+        let chores = async {
+            tokio::select! {
+                () = self.run_chores() => {}
+                () = self.delete_on_success() => {}
+            }
+        };
+        tokio::join!(delivering, chores);
         Ok(())
     }
 

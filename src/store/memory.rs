@@ -5,6 +5,7 @@
 //! across an await, since each method does its work before it returns its answer.
 
 mod orders;
+mod prune;
 mod queries;
 mod tables;
 

@@ -29,6 +29,10 @@ pub enum ReplayWhat {
     Failed,
     /// Dead letters alone.
     Dead,
+    /// Those that were canceled, whoever did it.
+    Canceled,
+    /// Those that arrived.
+    Delivered,
     /// Every one, delivered or not. One that still waits or is being attempted is left to its round.
     All,
     /// Those that there are not: messages that the endpoint's filters take and that it never had a delivery of, because
@@ -59,6 +63,9 @@ pub struct ReplayFilter {
     /// Whose message has this channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Whose message has this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 impl ReplayFilter {
@@ -93,6 +100,7 @@ impl ReplayFilter {
             until: self.until,
             event_types: self.event_types.clone(),
             channel: self.channel.clone(),
+            tag: self.tag.clone(),
             endpoint,
             order: Order::OldestFirst,
             after,

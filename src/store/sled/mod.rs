@@ -29,6 +29,7 @@ mod keys;
 mod lanes;
 mod open_bytes;
 mod order;
+mod prune;
 mod queries;
 mod replay;
 mod rows;
