@@ -83,8 +83,8 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob,
-    ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    Config, Erase, EraseJob, EraseStatus, Erasing, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
+    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};

@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, messages, missing,
-    profiles, replays, secrets, tokens,
+    applications, attempts, compact, deliveries, doctor, endpoints, erase, event_types, headers, health, messages,
+    missing, profiles, replays, secrets, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -87,6 +87,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         health::routes(),
         doctor::routes(),
         compact::routes(),
+        erase::routes(),
     ];
     operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }
