@@ -3,12 +3,9 @@
 //! Invariant: an [`Endpoint`] that exists has passed every check that needs no network.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::application::{validate_metadata, validate_throttle_rate, validate_uid};
@@ -17,7 +14,7 @@ use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
 use crate::ordering::BlockedHead;
-use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
+use crate::profile::{BodyMode, Profile, ProfileChoice, SecretRule, validate_timeout};
 use crate::retry::RetrySettings;
 use crate::secret::Secret;
 use crate::signature;
@@ -173,54 +170,6 @@ pub struct EndpointSettings {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A built-in profile by name, or a profile of the caller's own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum ProfileChoice {
-    /// A built-in profile's name.
-    Named(String),
-    /// A profile written out.
-    Custom(Box<Profile>),
-}
-
-// By hand, so that an error in a written-out profile names the member and not "no variant fits".
-impl<'de> Deserialize<'de> for ProfileChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrProfile;
-        impl<'de> Visitor<'de> for NameOrProfile {
-            type Value = ProfileChoice;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a profile's name or a profile")
-            }
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<ProfileChoice, E> {
-                Ok(name.into())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileChoice, A::Error> {
-                Profile::deserialize(MapAccessDeserializer::new(map)).map(ProfileChoice::from)
-            }
-        }
-        deserializer.deserialize_any(NameOrProfile)
-    }
-}
-
-impl Default for ProfileChoice {
-    fn default() -> Self {
-        ProfileChoice::Named("svix".into())
-    }
-}
-
-impl From<&str> for ProfileChoice {
-    fn from(name: &str) -> Self {
-        ProfileChoice::Named(name.to_owned())
-    }
-}
-
-impl From<Profile> for ProfileChoice {
-    fn from(profile: Profile) -> Self {
-        ProfileChoice::Custom(Box::new(profile))
-    }
-}
-
 /// What an endpoint is made from, or changed to: its settings and, where the caller has them, its secret and whether it
 /// is disabled.
 #[derive(Debug, Clone, PartialEq)]
@@ -291,12 +240,6 @@ impl NewEndpoint {
     /// credentials (see [`CustomHeader`]).
     pub fn plain_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push(CustomHeader::plain(name, value.into()));
-        self
-    }
-
-    /// Nothing is routed to it: it gets what is replayed to it.
-    pub fn replay_only(mut self) -> Self {
-        self.settings.replay_only = true;
         self
     }
 

@@ -130,6 +130,7 @@ macro_rules! conformance {
                 requests_of_one_write_see_each_other_s_order
                 a_long_order_is_gone_through_completely
                 retention_keeps_what_is_held
+                a_batch_that_is_canceled_lets_none_of_itself_follow
             }
             replay {
                 a_replay_opens_a_round_of_what_has_ended

@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "time",
         ],
     ),
-    ("decisions", &["attempt", "delivery", "fanout", "health", "standing", "testing"]),
+    ("decisions", &["attempt", "breaker", "delivery", "fanout", "health", "standing", "testing", "throttle"]),
     ("ports", &["clock", "store", "transport"]),
     ("adapters", &["egress", "http", "key_file", "random"]),
     ("engine", &["directory", "dispatcher", "observed", "plan"]),

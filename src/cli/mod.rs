@@ -8,6 +8,7 @@
 
 mod app;
 mod arguments;
+mod cancel;
 mod client;
 mod compact;
 mod doctor;
@@ -82,7 +83,7 @@ enum Command {
     Messages(messages::Options),
     Show(show::Options),
     Resend(show::Resend),
-    Cancel(show::Cancel),
+    Cancel(cancel::Options),
     Replay(replay::Options),
     Doctor(doctor::Options),
     Compact(compact::Options),
@@ -153,7 +154,7 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
             options.at.clone().with(async |session| show::resend(session, options).await).await?
         }
         Command::Cancel(options) => {
-            options.at.clone().with(async |session| show::cancel(session, options).await).await?
+            options.at.clone().with(async |session| cancel::run(session, options).await).await?
         }
         Command::Replay(options) => {
             options.at.clone().with(async |session| replay::run(session, options).await).await?

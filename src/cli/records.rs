@@ -324,6 +324,9 @@ pub(super) struct State {
 pub(super) struct ReplayJob {
     pub(super) id: String,
     pub(super) endpoint_id: Option<String>,
+    #[serde(default)]
+    pub(super) what: String,
+    pub(super) to_endpoint_id: Option<String>,
     pub(super) status: String,
     #[serde(default)]
     pub(super) total: u64,
@@ -332,7 +335,20 @@ pub(super) struct ReplayJob {
     #[serde(default)]
     pub(super) skipped: u64,
     #[serde(default)]
+    pub(super) skips: ReplaySkips,
+    pub(super) remaining_seconds: Option<u64>,
+    #[serde(default)]
     pub(super) created_at: String,
+}
+
+/// How many deliveries a job has left as they were, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ReplaySkips {
+    pub(super) closed: u64,
+    pub(super) expunged: u64,
+    pub(super) under_way: u64,
+    pub(super) gone: u64,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `ringback replay`: dead letters, many at once.
+//! `ringback replay`: many deliveries once more, as a job of the server's.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -21,114 +21,188 @@ const EVERY: Duration = Duration::from_millis(300);
 /// How often a line says how far it is, where there is no terminal for a bar.
 const WORD: Duration = Duration::from_secs(10);
 
-/// Attempts dead letters again, after a preview and a question; or looks after such a job
+/// Attempts deliveries again, after a preview and a question, as a job of the server's; or looks after such a job
+///
+/// Without --what it takes up what failed: dead letters, and what was canceled because its endpoint was disabled.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Options {
     #[command(flatten)]
     pub(super) at: Target,
     #[command(subcommand)]
-    what: Option<What>,
+    action: Option<Action>,
     /// The application's id or uid
     #[arg(required = true)]
     app: Option<String>,
-    /// Only those to this endpoint
+    #[command(flatten)]
+    filter: Filter,
+    /// How many a second at most [default: the server's]
+    #[arg(long, value_name = "N")]
+    rate: Option<u32>,
+    /// Say how many there are, and do nothing
+    #[arg(long, conflicts_with_all = ["rate", "yes", "wait"])]
+    preview: bool,
+    /// Show the progress until the job has ended
+    #[arg(long)]
+    wait: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What is to be attempted again, and where.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// What to take up: failed, dead, canceled, delivered, all, or missing (what the endpoint never got)
+    #[arg(long, value_name = "WHAT", value_parser = ["failed", "dead", "canceled", "delivered", "all", "missing"])]
+    what: Option<String>,
+    /// Only what goes to this endpoint
     #[arg(long, value_name = "ID")]
     endpoint: Option<String>,
+    /// Only messages of this type, such as call.completed or call.*; can be given more than once
+    #[arg(long, value_name = "TYPE")]
+    event_type: Vec<String>,
+    /// Only messages with this channel
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// Only messages with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// Only messages from then on, such as 2d or 2026-01-31T08:30:00Z
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     since: Option<Timestamp>,
     /// Only messages until then
     #[arg(long, value_name = "WHEN", value_parser = times::moment)]
     until: Option<Timestamp>,
-    /// How many a second at most [default: the server's]
-    #[arg(long, value_name = "N")]
-    rate: Option<u32>,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    /// Send to this endpoint in place of those that the messages were for
+    #[arg(long, value_name = "ID", conflicts_with = "to_url")]
+    to: Option<String>,
+    /// Send to this URL, with the profile, the keys and the headers of --endpoint
+    #[arg(long, value_name = "URL", requires = "endpoint")]
+    to_url: Option<String>,
+}
+
+impl Filter {
+    /// The members of the API's object, those that were given.
+    fn members(&self) -> Map<String, Value> {
+        let text = |value: &Option<String>| value.clone().map(Value::from);
+        let time = |value: Option<Timestamp>| value.map(|time| time.to_string().into());
+        let types = (!self.event_type.is_empty()).then(|| Value::from(self.event_type.as_slice()));
+        let members = [
+            ("what", text(&self.what)),
+            ("endpointId", text(&self.endpoint)),
+            ("eventTypes", types),
+            ("channel", text(&self.channel)),
+            ("tag", text(&self.tag)),
+            ("since", time(self.since)),
+            ("until", time(self.until)),
+            ("toEndpointId", text(&self.to)),
+            ("toUrl", text(&self.to_url)),
+        ];
+        members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect()
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
+enum Action {
     /// Lists the replay jobs of an application
     List {
         /// The application's id or uid
         app: String,
     },
     /// Shows how a job stands
-    Status {
-        /// The application's id or uid
-        app: String,
-        /// The job's id
-        job: String,
+    #[command(alias = "status")]
+    Show {
+        #[command(flatten)]
+        job: Named,
+        /// Show the progress until it has ended
+        #[arg(long)]
+        wait: bool,
     },
-    /// Stops a job. What it has replayed stays replayed
-    Stop {
-        /// The application's id or uid
-        app: String,
-        /// The job's id
-        job: String,
-    },
+    /// Lets a job rest until it is resumed
+    Pause(Named),
+    /// Lets a job that was paused go on where it was
+    Resume(Named),
+    /// Stops a job for good. What it has taken up goes on
+    Stop(Named),
+}
+
+/// A job.
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The application's id or uid
+    app: String,
+    /// The job's id
+    job: String,
 }
 
 #[derive(Deserialize)]
 struct Preview {
     count: u64,
+    #[serde(default)]
+    expunged: u64,
 }
 
 /// Replays, or looks after a job.
 pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Problem> {
-    let api = &session.api;
-    match (options.what, options.app) {
-        (Some(What::List { app }), _) => jobs(session, &app).await?,
-        (Some(What::Status { app, job }), _) => {
-            show(session, &app, &api.get(&["app", &app, "replay", &job], &Vec::new()).await?)?;
+    match (&options.action, &options.app) {
+        (Some(Action::List { app }), _) => jobs(session, app).await?,
+        (Some(Action::Show { job: Named { app, job }, wait }), _) => {
+            let job = session.api.get(&["app", app, "replay", job], &Vec::new()).await?;
+            if *wait {
+                return watch(session, app, job).await;
+            }
+            show(session, app, &job)?;
         }
-        (Some(What::Stop { app, job }), _) => {
-            show(session, &app, &api.post(&["app", &app, "replay", &job, "stop"], &Vec::new(), &json!({})).await?)?;
-        }
-        (None, Some(app)) => {
-            let filter = [
-                ("endpointId", options.endpoint.map(Value::from)),
-                ("since", options.since.map(|time| time.to_string().into())),
-                ("until", options.until.map(|time| time.to_string().into())),
-            ];
-            let members = filter.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
-            return start(session, &app, members.collect(), options.rate, options.yes).await;
-        }
+        (Some(Action::Pause(named)), _) => change(session, named, "pause").await?,
+        (Some(Action::Resume(named)), _) => change(session, named, "resume").await?,
+        (Some(Action::Stop(named)), _) => change(session, named, "stop").await?,
+        (None, Some(app)) => return start(session, app, &options).await,
         (None, None) => return Err(Problem::usage("name an application")),
     }
     Ok(Exit::Done)
 }
 
-async fn start(
-    session: &Session,
-    app: &str,
-    mut body: Map<String, Value>,
-    rate: Option<u32>,
-    yes: bool,
-) -> Result<Exit, Problem> {
-    let Session { api, out, .. } = session;
-    let preview: Preview = api.post(&["app", app, "replay", "preview"], &Vec::new(), &body).await?;
-    if preview.count == 0 {
-        out.note("there are no such dead letters");
-        return Ok(Exit::Done);
-    }
-    let count = preview.count;
-    confirm(&format!("{count} dead {} would be attempted again. Go on?", letters(count)), yes).await?;
-    body.extend(rate.map(|rate| ("rate".to_owned(), rate.into())));
-    let job: Record<ReplayJob> = api.post(&["app", app, "replay"], &Vec::new(), &body).await?;
-    if let Some(why) = session.not_delivering().await {
-        show(session, app, &job)?;
-        out.note(&format!("the job is stored, and does nothing yet: {why}"));
-        return Ok(Exit::Done);
-    }
-    watch(session, app, job).await
+async fn change(session: &Session, Named { app, job }: &Named, how: &str) -> Result<(), Problem> {
+    let path = ["app", app, "replay", job, how];
+    show(session, app, &session.api.post(&path, &Vec::new(), &json!({})).await?)
 }
 
-fn letters(count: u64) -> &'static str {
-    if count == 1 { "letter" } else { "letters" }
+async fn start(session: &Session, app: &str, options: &Options) -> Result<Exit, Problem> {
+    let Session { api, out, .. } = session;
+    let mut body = options.filter.members();
+    let Record { raw, value: Preview { count, expunged } } =
+        api.post::<Record<Preview>>(&["app", app, "replay", "preview"], &Vec::new(), &body).await?;
+    let word = if count == 1 { "delivery" } else { "deliveries" };
+    let without = match expunged {
+        0 => String::new(),
+        expunged => format!(" ({expunged} of them without a payload any more, which are skipped)"),
+    };
+    if options.preview {
+        if out.json() {
+            out.raw(&raw)?;
+        } else {
+            out.line(&format!("{count} {word} would be attempted again{without}"))?;
+        }
+        return Ok(Exit::Done);
+    }
+    if count == 0 {
+        out.note("there is nothing to replay");
+        return Ok(Exit::Done);
+    }
+    confirm(&format!("{count} {word} would be attempted again{without}. Go on?"), options.yes).await?;
+    body.extend(options.rate.map(|rate| ("rate".to_owned(), rate.into())));
+    let job: Record<ReplayJob> = api.post(&["app", app, "replay"], &Vec::new(), &body).await?;
+    let waits_for = session.not_delivering().await;
+    if waits_for.is_none() && options.wait {
+        return watch(session, app, job).await;
+    }
+    show(session, app, &job)?;
+    out.note(&match waits_for {
+        Some(why) => format!("the job is stored, and does nothing yet: {why}"),
+        None => format!("the job goes on. How it stands: ringback replay show {app} {}", job.value.id),
+    });
+    Ok(Exit::Done)
 }
 
 /// Shows a job's progress until it has ended. Giving up on it does not stop it.
@@ -141,7 +215,7 @@ async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Resu
     word.tick().await;
     let wordy = !std::io::stderr().is_terminal();
     out.note(&format!("the job {id} attempts them again; Ctrl-C leaves it running"));
-    while job.value.status == "running" {
+    while matches!(job.value.status.as_str(), "running" | "paused") {
         bar.set_length(job.value.total);
         bar.set_position(job.value.replayed + job.value.skipped);
         job = tokio::select! {
@@ -154,7 +228,7 @@ async fn watch(session: &Session, app: &str, mut job: Record<ReplayJob>) -> Resu
             () = interrupt.came() => {
                 bar.abandon();
                 out.note(&format!(
-                    "the job goes on without you. How it stands: ringback replay status {app} {id}\n\
+                    "the job goes on without you. How it stands: ringback replay show {app} {id}\n\
                      To stop it: ringback replay stop {app} {id}"
                 ));
                 return Ok(Exit::Done);
@@ -171,8 +245,7 @@ fn lost(problem: Problem, app: &str, id: &str) -> Problem {
     if problem.exit != Exit::Unreachable {
         return problem;
     }
-    let text =
-        format!("{}\nthe job goes on when the server runs again: ringback replay status {app} {id}", problem.text);
+    let text = format!("{}\nthe job goes on when the server runs again: ringback replay show {app} {id}", problem.text);
     Problem { text, ..problem }
 }
 
@@ -199,22 +272,32 @@ fn show(session: &Session, app: &str, job: &Record<ReplayJob>) -> Result<(), Pro
     } else {
         show_job(out, &job.value)?;
     }
-    let ReplayJob { skipped, endpoint_id, .. } = &job.value;
-    if *skipped > 0 {
+    let ReplayJob { skips, endpoint_id, .. } = &job.value;
+    let reasons = [
+        (skips.closed, "their endpoint takes nothing (disabled)"),
+        (skips.expunged, "their payload was expunged"),
+        (skips.under_way, "they are under way already"),
+        (skips.gone, "their message is not kept any more"),
+    ];
+    for (count, why) in reasons.into_iter().filter(|(count, _)| *count > 0) {
+        out.note(&format!("{count} skipped: {why}"));
+    }
+    if skips.closed > 0 {
         let endpoint = endpoint_id.as_deref().unwrap_or("ENDPOINT");
-        out.note(&format!(
-            "{skipped} skipped: the endpoint takes nothing (disabled), or the payload was expunged; \
-             ringback endpoint enable {app} {endpoint}"
-        ));
+        out.note(&format!("to let it take them: ringback endpoint enable {app} {endpoint}"));
     }
     Ok(())
 }
 
 fn show_job(out: &Out, job: &ReplayJob) -> Result<(), Problem> {
     out.field("job", &job.id)?;
+    out.field("what", &job.what)?;
+    out.field("to", job.to_endpoint_id.as_deref().unwrap_or_default())?;
     out.field("status", &job.status)?;
     out.field("replayed", &format!("{} of {}", job.replayed, job.total))?;
-    out.field("skipped", &if job.skipped > 0 { job.skipped.to_string() } else { String::new() })
+    out.field("skipped", &if job.skipped > 0 { job.skipped.to_string() } else { String::new() })?;
+    let left = job.remaining_seconds.map(|seconds| times::short(Duration::from_secs(seconds)));
+    out.field("at least", &left.map(|left| format!("{left} left")).unwrap_or_default())
 }
 
 async fn jobs(session: &Session, app: &str) -> Result<(), Problem> {
@@ -222,10 +305,10 @@ async fn jobs(session: &Session, app: &str) -> Result<(), Problem> {
     if session.out.json() {
         return jobs.iter().try_for_each(|job| session.out.raw(&job.raw));
     }
-    let mut table = Table::new(&["id", "started (UTC)", "status", "replayed", "skipped", "of"]);
+    let mut table = Table::new(&["id", "started (UTC)", "what", "status", "replayed", "skipped", "of"]);
     for Record { value: job, .. } in &jobs {
         let [replayed, skipped, total] = [job.replayed, job.skipped, job.total].map(|count| count.to_string());
-        table.row([&job.id, &times::clock_time(&job.created_at), &job.status, &replayed, &skipped, &total]);
+        table.row([&job.id, &times::clock_time(&job.created_at), &job.what, &job.status, &replayed, &skipped, &total]);
     }
     table.print(&session.out, "there are no replay jobs")
 }

@@ -65,9 +65,7 @@ impl Ringback {
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => {
-                        agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing())
-                    }
+                    Ok(()) => agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing()),
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -123,6 +121,8 @@ impl Ringback {
         for job in self.replay_jobs().await? {
             if job.status == JobStatus::Running {
                 agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+            } else if !job.told {
+                self.tell_of_replay(job.id).await?;
             }
         }
         Ok(())
@@ -137,7 +137,10 @@ impl Ringback {
             match self.advance_replay(id).await {
                 Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
                 // Finished, paused, stopped, or its record is lost.
-                Ok(None) | Err(Error::NotFound(_)) => drop(agenda.jobs.remove(&id)),
+                Ok(None) | Err(Error::NotFound(_)) => {
+                    self.tell_of_replay(id).await?;
+                    agenda.jobs.remove(&id);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -6,6 +6,7 @@ mod chores;
 mod claims;
 mod compact;
 mod config;
+mod enable;
 mod endpoints;
 mod erase;
 mod event_types;
@@ -52,7 +53,9 @@ use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
+pub use enable::EnableReplay;
 pub use erase::{Erase, EraseJob, EraseStatus, Erasing};
 pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};

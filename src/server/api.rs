@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, compact, deliveries, doctor, endpoints, erase, event_types, headers, health, messages,
-    missing, profiles, replays, secrets, tokens,
+    applications, attempts, cancels, compact, deliveries, doctor, endpoints, erase, event_types, headers, health,
+    messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,12 +75,15 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),
+        cancels::routes(),
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),
+        tasks::routes(),
         event_types::routes(),
         tokens::routes(),
         profiles::routes(),

@@ -310,7 +310,7 @@ pub enum Expunge {
 }
 
 /// What to cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancel {
     /// At most `limit` deliveries of a lane: those that are held, and then the waiting ones in its order.
     Lane {
@@ -321,6 +321,9 @@ pub enum Cancel {
     },
     /// This delivery, if it waits or is held.
     Delivery(DeliveryId),
+    /// Those of these that wait or are held, in one write as far as they fit in one. Of an ordering key the held ones end
+    /// first, so that none of them follows another one of these.
+    Deliveries(Vec<DeliveryId>),
 }
 
 /// The kinds of records. A new kind never widens the trait.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 
 /// What the field's clients call: the measure of what is served.
-const CLIENTS_CALL: [(&str, &str, &str); 44] = [
+const CLIENTS_CALL: [(&str, &str, &str); 46] = [
     ("get", "/api/v1/app", "v1.application.list"),
     ("post", "/api/v1/app", "v1.application.create"),
     ("get", "/api/v1/app/{app_id}", "v1.application.get"),
@@ -27,6 +27,8 @@ const CLIENTS_CALL: [(&str, &str, &str); 44] = [
     ("post", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", "v1.endpoint.rotate-secret"),
     ("get", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", "v1.endpoint.get-stats"),
     ("post", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", "v1.endpoint.recover"),
+    ("post", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", "v1.endpoint.replay-missing"),
+    ("post", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", "v1.endpoint.bulk-replay"),
     ("post", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", "v1.endpoint.send-example"),
     ("get", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", "v1.message-attempt.list-attempted-messages"),
     ("post", "/api/v1/app/{app_id}/msg", "v1.message.create"),
@@ -155,8 +157,7 @@ async fn every_answer_of_the_document_is_described() {
 async fn operations_that_clients_offer_and_the_server_lacks_say_so_in_json() {
     let api = Api::start().await;
     for (method, path) in [
-        ("POST", "/app/a/endpoint/e/replay-missing"),
-        ("POST", "/app/a/endpoint/e/bulk-replay"),
+        ("GET", "/app/a/endpoint/e/oauth"),
         ("GET", "/app/a/endpoint/e/transformation"),
         ("GET", "/app/a/integration"),
         ("POST", "/environment/export"),

@@ -59,7 +59,7 @@ async fn a_recovery_replays_an_endpoint_s_dead_letters_and_no_others() {
     until(|| async { stats(&api).await["fail"] == 13 }).await;
 
     let preview = json!({"endpointId": "main"});
-    assert_eq!(api.http.post("/app/acme/replay/preview", preview).await.is(200), json!({"count": 13}));
+    assert_eq!(api.http.post("/app/acme/replay/preview", preview).await.is(200), json!({"count": 13, "expunged": 0}));
     mended.store(true, Ordering::SeqCst);
     let job = api.http.post("/app/acme/endpoint/main/recover", json!({"since": LONG_AGO})).await.is(202);
     assert_eq!((&job["task"], &job["status"]), (&json!("endpoint.recover"), &json!("running")));
@@ -142,4 +142,118 @@ async fn a_window_that_ends_before_it_begins_is_refused() {
     api.http.post("/app/acme/replay", body).await.names(&["body", "since"]);
     api.http.post("/app/acme/replay", json!({"rate": 0})).await.names(&["body", "rate"]);
     api.http.post("/app/acme/endpoint/main/recover", json!({})).await.names(&["body", "since"]);
+}
+
+#[tokio::test]
+async fn what_an_endpoint_never_got_is_given_to_it_as_clients_ask_for_it() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let old = api.endpoint("acme", json!({"uid": "old"})).await;
+    for number in 0..4 {
+        api.send("acme", json!({"n": number})).await;
+    }
+    old.expect(4).await;
+    let new = api.endpoint("acme", json!({"uid": "new"})).await;
+    let path = "/app/acme/endpoint/new/replay-missing";
+    let job = api.http.post(path, json!({"since": LONG_AGO})).await.is(202);
+    assert_eq!(job["task"], "endpoint.replay");
+    let received = new.expect(4).await;
+    let ids = |received: &[crate::support::Received]| {
+        received.iter().map(|one| one.header("svix-id").unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(ids(&received), ids(&old.expect(4).await));
+    let task = format!("/background-task/{}", job["id"].as_str().unwrap());
+    until(|| async { api.http.get(&task).await.is(200)["status"] == "finished" }).await;
+    let again = api.http.post(path, json!({"since": LONG_AGO})).await.is(202);
+    let again = format!("/app/acme/replay/{}", again["id"].as_str().unwrap());
+    until(|| async { api.http.get(&again).await.is(200)["status"] == "finished" }).await;
+    assert_eq!((&api.http.get(&again).await.is(200)["total"], new.received().len()), (&json!(0), 4));
+
+    let bulk = "/app/acme/endpoint/old/bulk-replay";
+    let job = api.http.post(bulk, json!({"since": LONG_AGO, "status": 0, "eventTypes": ["call.*"]})).await.is(202);
+    assert_eq!(job["task"], "endpoint.bulk-replay");
+    old.expect(8).await;
+    api.http.post(bulk, json!({"since": LONG_AGO, "status": 1})).await.names(&["body", "status"]);
+    api.http.post(bulk, json!({"since": LONG_AGO, "statusCodeClass": 500})).await.names(&["body", "statusCodeClass"]);
+    api.http.post(bulk, json!({})).await.names(&["body", "since"]);
+    let of_kind = api.http.get("/background-task?task=endpoint.replay&status=finished").await.is(200);
+    assert_eq!(of_kind["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_paused_job_rests_over_a_kill_and_goes_on_when_it_is_resumed() {
+    let mut api = Api::start().await;
+    api.application("acme").await;
+    let letters = 40;
+    let (receiver, mended) = with_dead_letters(&api, letters).await;
+    mended.store(true, Ordering::SeqCst);
+    let job = api.http.post("/app/acme/replay", json!({"endpointId": "main", "rate": 20})).await.is(202);
+    let path = format!("/app/acme/replay/{}", job["id"].as_str().unwrap());
+    until(|| async { api.http.get(&path).await.is(200)["replayed"].as_u64().unwrap() >= 5 }).await;
+    let paused = api.http.post(&format!("{path}/pause"), json!({})).await.is(200);
+    assert_eq!((&paused["status"], &paused["remainingSeconds"]), (&json!("paused"), &Value::Null));
+    api.kill_and_restart().await;
+    assert_eq!(api.http.get(&path).await.is(200), paused, "it rests");
+    assert!(paused["replayed"].as_u64().unwrap() < letters as u64);
+    let resumed = api.http.post(&format!("{path}/resume"), json!({})).await.is(200);
+    assert!(resumed["remainingSeconds"].as_u64().unwrap() >= 1, "{resumed}");
+    until(|| async { api.http.get(&path).await.is(200)["status"] == "finished" }).await;
+    until(|| async { stats(&api).await["success"] == letters }).await;
+    let ended = api.http.get(&path).await.is(200);
+    assert_eq!((&ended["replayed"], &ended["skipped"], &ended["lookedAt"]), (&json!(40), &json!(0), &json!(40)));
+    let ids: std::collections::BTreeSet<_> =
+        receiver.received().iter().map(|request| request.header("svix-id").unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), letters);
+}
+
+#[tokio::test]
+async fn a_replay_goes_to_another_endpoint_or_to_a_url_with_the_first_one_s_secret() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let (_, _) = with_dead_letters(&api, 3).await;
+    let spare = api.endpoint("acme", json!({"uid": "spare", "eventTypes": ["none.such"]})).await;
+    let body = json!({"what": "failed", "endpointId": "main", "toEndpointId": "spare"});
+    let job = api.http.post("/app/acme/replay", body).await.is(202);
+    assert_eq!(job["total"], 3);
+    spare.expect(3).await;
+
+    let receiver = Receiver::answering(200).await;
+    let body = json!({"endpointId": "main", "toUrl": receiver.url});
+    let job = api.http.post("/app/acme/replay", body).await.is(202);
+    assert_eq!(receiver.expect(3).await.len(), 3);
+    let made = format!("/app/acme/endpoint/{}", job["toEndpointId"].as_str().unwrap());
+    assert_eq!(api.http.get(&made).await.is(200)["replayOnly"], true);
+    let secret = async |path: &str| api.http.get(&format!("{path}/secret")).await.is(200)["key"].clone();
+    assert_eq!(secret(&made).await, secret("/app/acme/endpoint/main").await);
+    assert_eq!(stats(&api).await["fail"], 3, "where they failed they stay as they are");
+
+    for (body, member) in [
+        (json!({"toEndpointId": "spare", "toUrl": "https://a.example/"}), "toUrl"),
+        (json!({"toUrl": "https://a.example/"}), "endpointId"),
+        (json!({"endpointId": "main", "toUrl": "https://169.254.169.254/"}), "toUrl"),
+        (json!({"what": "missing"}), "endpointId"),
+        (json!({"what": "some"}), "what"),
+        (json!({"eventTypes": [".."]}), "eventTypes"),
+        (json!({"channel": "no channel"}), "channel"),
+    ] {
+        api.http.post("/app/acme/replay", body.clone()).await.names(&["body", member]);
+        api.http.post("/app/acme/replay/preview", body).await.names(&["body", member]);
+    }
+    api.http.post("/app/acme/endpoint/spare", json!({})).await;
+    api.http.ask("DELETE", "/app/acme/endpoint/spare", &[], b"").await.is(204);
+    api.http.post("/app/acme/replay", json!({"toEndpointId": "spare"})).await.is(404);
+}
+
+#[tokio::test]
+async fn a_message_goes_to_an_endpoint_that_it_was_not_for_only_if_that_is_asked_for() {
+    let api = Api::start().await;
+    api.application("acme").await;
+    let message = api.send("acme", json!({"n": 1})).await;
+    let late = api.endpoint("acme", json!({"uid": "late"})).await;
+    let path = format!("/app/acme/msg/{message}/endpoint/late/resend");
+    api.http.post(&path, json!({})).await.is(404);
+    api.http.post(&path, json!({"add": true})).await.is(202);
+    assert_eq!(late.expect(1).await[0].body, br#"{"n":1}"#);
+    let to = api.http.get(&format!("/app/acme/msg/{message}")).await.is(200)["routing"]["to"].clone();
+    assert_eq!(to.as_array().unwrap().len(), 1, "its log says where it went");
 }

@@ -112,19 +112,21 @@ async fn a_dead_letter_is_resent_and_many_are_replayed() {
 
     let unasked = served.run(&["replay", "acme"]).await;
     assert_eq!(unasked.code, 2, "{unasked:?}");
-    assert!(unasked.stderr.contains("2 dead letters"), "{unasked:?}");
+    assert!(unasked.stderr.contains("2 deliveries would"), "{unasked:?}");
     assert!(served.all(&["replay", "list", "acme"]).await.is_empty(), "nothing was begun");
 
-    let job = served.one(&["replay", "acme", "--endpoint", "main", "--since", "1h", "--rate", "1000", "--yes"]).await;
+    let job = served
+        .one(&["replay", "acme", "--endpoint", "main", "--since", "1h", "--rate", "1000", "--yes", "--wait"])
+        .await;
     assert_eq!((&job["status"], &job["replayed"]), (&"finished".into(), &2.into()));
     for id in &ids[1..] {
         served.stands(id, "delivered").await;
     }
     let id = job["id"].as_str().unwrap();
     assert_eq!(served.all(&["replay", "list", "acme"]).await.len(), 1);
-    assert_eq!(served.one(&["replay", "status", "acme", id]).await["id"], job["id"]);
+    assert_eq!(served.one(&["replay", "show", "acme", id]).await["id"], job["id"]);
     let none = served.run(&["replay", "acme", "--yes"]).await.ok();
-    assert!(none.stderr.contains("no such dead letters"), "{none:?}");
+    assert!(none.stderr.contains("nothing to replay"), "{none:?}");
 }
 
 #[tokio::test]
@@ -134,7 +136,7 @@ async fn a_replay_can_be_left_alone_and_stopped() {
     let lines = "{\"eventType\":\"a.b\",\"payload\":{}}\n".repeat(60);
     served.run_with(&["send", "acme", "--ndjson", "-"], lines.as_bytes()).await.ok();
     super::support::until(async || served.one(&["doctor"]).await["applications"][0]["dead"] == 60).await;
-    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes"]);
+    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes", "--wait"]);
     let told = watching.says("the job ").await;
     let job = told.split(' ').nth(2).unwrap();
     let id = watching.id().to_string();
@@ -143,8 +145,39 @@ async fn a_replay_can_be_left_alone_and_stopped() {
     watching.says("the job goes on without you").await;
     watching.says(&format!("ringback replay stop acme {job}")).await;
     assert_eq!(watching.ended().await.0, 0);
-    assert_eq!(served.one(&["replay", "status", "acme", job]).await["status"], "running");
+    assert_eq!(served.one(&["replay", "show", "acme", job]).await["status"], "running");
+    assert_eq!(served.one(&["replay", "pause", "acme", job]).await["status"], "paused");
+    assert_eq!(served.one(&["replay", "resume", "acme", job]).await["status"], "running");
     assert_eq!(served.one(&["replay", "stop", "acme", job]).await["status"], "stopped");
+}
+
+#[tokio::test]
+async fn what_an_endpoint_never_got_is_previewed_and_replayed_also_to_a_url() {
+    let served = Served::start().await;
+    let (old, new) = (Receiver::answering(200).await, Receiver::answering(200).await);
+    served.endpoint("old", &old.url, &[]).await;
+    for id in [served.send("a.b").await, served.send("a.c").await] {
+        served.stands(&id, "delivered").await;
+    }
+    served.endpoint("new", &new.url, &[]).await;
+    let missing = ["replay", "acme", "--what", "missing", "--endpoint", "new", "--event-type", "a.c"];
+    let preview = served.run(&[&missing[..], &["--preview"]].concat()).await.ok();
+    assert!(preview.stdout.contains("1 delivery would be attempted again"), "{preview:?}");
+    assert_eq!(served.one(&[&missing[..], &["--preview"]].concat()).await, json!({"count": 1, "expunged": 0}));
+    assert!(served.all(&["replay", "list", "acme"]).await.is_empty());
+    let job = served.one(&[&missing[..], &["--yes", "--wait"]].concat()).await;
+    assert_eq!((&job["what"], &job["replayed"], &job["status"]), (&"missing".into(), &1.into(), &"finished".into()));
+    assert_eq!(new.expect(1).await.len(), 1);
+
+    let spare = Receiver::answering(200).await;
+    let to_url = ["replay", "acme", "--what", "all", "--endpoint", "old", "--to-url", &spare.url, "--yes", "--wait"];
+    let job = served.one(&to_url).await;
+    assert_eq!(spare.expect(2).await.len(), 2);
+    let all = served.all(&["endpoint", "list", "acme"]).await;
+    let made = all.iter().find(|endpoint| endpoint["id"] == job["toEndpointId"]).unwrap();
+    assert_eq!((&made["url"], &made["replayOnly"]), (&spare.url.as_str().into(), &true.into()));
+    let refused = served.run(&["replay", "acme", "--what", "missing", "--yes"]).await;
+    assert!(refused.code == 5 && refused.stderr.contains("endpointId"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -154,8 +187,8 @@ async fn a_replay_says_why_it_skipped() {
     let id = served.send("a.b").await;
     served.stands(&id, "dead").await;
     served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
-    let ended = served.run(&["replay", "acme", "--endpoint", "main", "--yes"]).await.ok();
-    assert!(ended.stderr.contains("1 skipped: the endpoint takes nothing (disabled)"), "{ended:?}");
+    let ended = served.run(&["replay", "acme", "--endpoint", "main", "--yes", "--wait"]).await.ok();
+    assert!(ended.stderr.contains("1 skipped: their endpoint takes nothing (disabled)"), "{ended:?}");
     let id = endpoint["id"].as_str().unwrap();
     assert!(ended.stderr.contains(&format!("ringback endpoint enable acme {id}")), "{ended:?}");
 }
@@ -167,12 +200,12 @@ async fn a_replay_says_how_far_it_is_and_that_it_outlives_the_server() {
     let lines = "{\"eventType\":\"a.b\",\"payload\":{}}\n".repeat(60);
     served.run_with(&["send", "acme", "--ndjson", "-"], lines.as_bytes()).await.ok();
     super::support::until(async || served.one(&["doctor"]).await["applications"][0]["dead"] == 60).await;
-    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes"]);
+    let mut watching = served.start_running(&["replay", "acme", "--rate", "1", "--yes", "--wait"]);
     let told = watching.says("the job ").await;
     let job = told.split(' ').nth(2).unwrap();
     watching.says(" of 60 so far").await;
     served.sidecar.kill().await;
-    watching.says(&format!("the job goes on when the server runs again: ringback replay status acme {job}")).await;
+    watching.says(&format!("the job goes on when the server runs again: ringback replay show acme {job}")).await;
     assert_eq!(watching.ended().await.0, 3);
 }
 
@@ -225,4 +258,38 @@ async fn a_send_that_is_repeated_under_its_key_says_so_and_stores_nothing() {
     assert!(second.stderr.contains("sent before"), "{second:?}");
     assert_eq!(first.stdout, second.stdout);
     assert_eq!(served.all(&["messages", "acme"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn messages_are_sent_with_options_found_by_them_and_canceled_by_a_filter() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &[]).await;
+    let mut sent = Vec::new();
+    for key in ["a", "a", "b"] {
+        let options = ["--ordering-key", key, "--deliver-at", "2h", "--max-age", "10m", "--tag", "user:1"];
+        let command = [&["send", "acme", "--type", "a.b", "--with", "{}"][..], &options].concat();
+        sent.push(served.one(&command).await);
+    }
+    assert_eq!((&sent[0]["orderingKey"], &sent[0]["tags"]), (&json!("a"), &json!(["user:1"])));
+    assert!(sent[0]["deliverAt"].is_string() && sent[0]["expireAt"].is_string());
+    let both = ["--expire-at", "1h", "--max-age", "10m"];
+    let refused = served.run(&[&["send", "acme", "--type", "a.b", "--with", "{}"][..], &both].concat()).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert_eq!(served.all(&["messages", "acme", "--ordering-key", "a"]).await.len(), 2);
+    assert_eq!(served.all(&["messages", "acme", "--tag", "user:2"]).await.len(), 0);
+    let second = sent[1]["id"].as_str().unwrap();
+    let shown = served.run(&["show", "acme", second]).await.ok().stdout;
+    let first = sent[0]["id"].as_str().unwrap();
+    assert!(shown.contains(&format!("held behind message {first}")) && shown.contains("user:1"), "{shown}");
+
+    let unasked = served.run(&["cancel", "acme", "--key", "a"]).await;
+    assert!(unasked.code == 2 && unasked.stderr.contains("2 deliveries would be canceled"), "{unasked:?}");
+    assert_eq!(served.run(&["cancel", "acme"]).await.code, 2, "it is not all that is canceled by mistake");
+    let canceled = served.one(&["cancel", "acme", "--key", "a", "--endpoint", "main", "--yes"]).await;
+    assert_eq!(canceled, json!({"canceled": 2}));
+    let rest =
+        served.run(&["cancel", "acme", "--tag", "user:1", "--since", "1h", "--event-type", "a.*", "--yes"]).await;
+    assert!(rest.ok().stdout.contains("1 delivery is canceled"));
+    let none = served.run(&["cancel", "acme", "--tag", "user:1"]).await.ok().stdout;
+    assert!(none.contains("nothing like this was waiting"), "{none}");
 }

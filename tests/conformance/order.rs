@@ -296,7 +296,14 @@ pub(crate) async fn a_long_order_is_gone_through_completely(mut world: World) {
 pub(crate) async fn retention_keeps_what_is_held(mut world: World) {
     let lane = world.lane();
     let sent = several(&mut world, lane, 2, "a").await;
-    let everything = || Prune { now: at(99), delivered_before: at(99), ended_before: at(99), limit: 10, ..Prune::default() };
+    let everything = || Prune {
+        now: at(99),
+        delivered_before: at(99),
+        ended_before: at(99),
+        after: None,
+        limit: 10,
+        ..Default::default()
+    };
     let lease = world.claim_one(lane, 1).await;
     assert_eq!(world.store.prune(everything()).await.unwrap().removed, 0);
     world.end(lease, 2, delivered(2)).await;
@@ -305,4 +312,29 @@ pub(crate) async fn retention_keeps_what_is_held(mut world: World) {
     assert_eq!(world.store.prune(everything()).await.unwrap().removed, 1);
     let later = send(&mut world, &[lane], 4, "a").await;
     assert_eq!(world.claim_one(lane, 4).await.delivery, later);
+}
+
+pub(crate) async fn a_batch_that_is_canceled_lets_none_of_itself_follow(mut world: World) {
+    let lane = world.lane();
+    let a = several(&mut world, lane, 4, "a").await;
+    let none = world.send(&[lane], 1).await;
+    let unknown = DeliveryId { message: world.message_id(9), ..none };
+    let batch = vec![a[0], none, a[1], unknown, a[2], a[0]];
+    let store = Arc::clone(&world.store);
+    let cancel = async |batch: Vec<DeliveryId>| {
+        store.cancel(Cancel::Deliveries(batch), CancelReason::Requested, at(5)).await.unwrap()
+    };
+    assert_eq!((cancel(batch.clone()).await, cancel(batch).await), (4, 0));
+    for place in [0, 1, 2] {
+        assert_eq!(world.state(a[place]).await, canceled(5));
+        assert_eq!(world.delivery(a[place]).await.progress.since, at(1), "its turn never came");
+    }
+    assert_eq!((world.state(none).await, world.state(a[3]).await), (canceled(5), waiting(1)));
+    let lease = world.claim_one(lane, 5).await;
+    assert_eq!(cancel(vec![a[3]]).await, 0, "it is left to its attempt");
+    world.end(lease, 6, delivered(6)).await;
+    let many = several(&mut world, lane, 600, "b").await;
+    assert_eq!(cancel(many).await, 600);
+    assert_adds_up(&world, lane, 0).await;
+    world.assert_nothing_to_claim(lane, 100).await;
 }

@@ -62,7 +62,7 @@ pub(in crate::cli) struct Settings {
     #[arg(long, value_name = "RULE", value_parser = blocked_head)]
     blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for long [default: true]
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
     auto_disable: Option<bool>,
     /// It gets nothing but what is replayed to it
     #[arg(long)]

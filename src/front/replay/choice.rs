@@ -34,10 +34,14 @@ pub(super) fn choices(
 
     let once = match (filter.what, to) {
         (ReplayWhat::Missing, to) => missing().map(|endpoint| to.unwrap_or(endpoint)),
-        (ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::All, Some(to)) => {
-            deliveries.iter().any(fits).then_some(to)
-        }
-        (ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::All, None) => {
+        (
+            ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::Canceled | ReplayWhat::Delivered | ReplayWhat::All,
+            Some(to),
+        ) => deliveries.iter().any(fits).then_some(to),
+        (
+            ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::Canceled | ReplayWhat::Delivered | ReplayWhat::All,
+            None,
+        ) => {
             let each = deliveries.iter().enumerate().filter(|(_, delivery)| fits(delivery));
             return each
                 .map(|(place, delivery)| Choice {
@@ -56,18 +60,18 @@ pub(super) fn choices(
 
 /// Whether a delivery that stands so is one of those that are asked for.
 fn is_about(what: ReplayWhat, state: State) -> bool {
-    match (what, state) {
-        (ReplayWhat::All, _) | (ReplayWhat::Failed | ReplayWhat::Dead, State::Dead { .. }) => true,
-        (ReplayWhat::Failed, State::Canceled { reason, .. }) => reason == CancelReason::EndpointDisabled,
-        (
-            ReplayWhat::Failed | ReplayWhat::Dead | ReplayWhat::Missing,
-            State::Waiting { .. }
-            | State::Held { .. }
-            | State::Leased { .. }
-            | State::Delivered { .. }
-            | State::Canceled { .. },
-        )
-        | (ReplayWhat::Missing, State::Dead { .. }) => false,
+    match what {
+        ReplayWhat::All => true,
+        ReplayWhat::Dead => matches!(state, State::Dead { .. }),
+        ReplayWhat::Canceled => matches!(state, State::Canceled { .. }),
+        ReplayWhat::Delivered => matches!(state, State::Delivered { .. }),
+        ReplayWhat::Failed => match state {
+            State::Dead { .. } => true,
+            State::Canceled { reason, .. } => reason == CancelReason::EndpointDisabled,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } | State::Delivered { .. } => false,
+        },
+        // Those are not there.
+        ReplayWhat::Missing => false,
     }
 }
 
@@ -143,6 +147,8 @@ mod tests {
         for (what, taken, left) in [
             (ReplayWhat::Failed, vec![3, 4], vec![]),
             (ReplayWhat::Dead, vec![3], vec![]),
+            (ReplayWhat::Canceled, vec![4, 5], vec![]),
+            (ReplayWhat::Delivered, vec![2], vec![]),
             (ReplayWhat::All, vec![2, 3, 4, 5], vec![0, 1]),
         ] {
             assert_eq!(places(&choices(&filter(what), None, None, &walked)), (taken, left), "{what:?}");

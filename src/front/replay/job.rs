@@ -29,6 +29,10 @@ pub enum ReplayWhat {
     Failed,
     /// Dead letters alone.
     Dead,
+    /// Those that were canceled, whoever did it.
+    Canceled,
+    /// Those that arrived.
+    Delivered,
     /// Every one, delivered or not. One that still waits or is being attempted is left to its round.
     All,
     /// Those that there are not: messages that the endpoint's filters take and that it never had a delivery of, because
@@ -59,6 +63,9 @@ pub struct ReplayFilter {
     /// Whose message has this channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Whose message has this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 impl ReplayFilter {
@@ -93,6 +100,7 @@ impl ReplayFilter {
             until: self.until,
             event_types: self.event_types.clone(),
             channel: self.channel.clone(),
+            tag: self.tag.clone(),
             endpoint,
             order: Order::OldestFirst,
             after,
@@ -228,10 +236,18 @@ pub struct ReplayJob {
     slot: u32,
     #[serde(default)]
     next_at: Timestamp,
+    /// Whether the operator need not hear of its end (any more).
+    #[serde(default = "yes")]
+    pub(in super::super) told: bool,
     /// When it began.
     pub created_at: Timestamp,
     /// When it last got on.
     pub updated_at: Timestamp,
+}
+
+/// Jobs of before there was somebody to hear of them are nothing new.
+const fn yes() -> bool {
+    true
 }
 
 /// How a job stands.
@@ -277,6 +293,7 @@ impl ReplayJob {
             after: None,
             done: None,
             within: None,
+            told: true,
             slot: 0,
             next_at: Timestamp::ZERO,
             created_at: now,

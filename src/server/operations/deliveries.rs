@@ -14,7 +14,7 @@ use super::endpoints::EndpointOut;
 use super::messages::MessageOut;
 use crate::server::api::Api;
 use crate::server::auth::{EndpointOf, MessageOf};
-use crate::server::body::{Body, NoMembers};
+use crate::server::body::Body;
 use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListQuery, ListResponse, Start};
 use crate::server::problem::Problem;
@@ -240,18 +240,32 @@ impl Api {
     }
 }
 
+/// How to attempt a delivery again.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResendIn {
+    /// Whether a message that was not to go to this endpoint is given a delivery to it. Default: no; that is 404.
+    #[serde(default)]
+    add: bool,
+}
+
 /// Attempt a delivery again: in a new round of the full schedule if it had ended, at once if it waits
 #[utoipa::path(post, path = "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
-    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", responses((status = 202, body = EmptyResponse)))]
+    operation_id = "v1.message-attempt.resend", tag = "Message Attempt", request_body = ResendIn,
+    responses((status = 202, body = EmptyResponse)))]
 async fn resend(
     State(api): State<Arc<Api>>,
     found: MessageOf,
     to: EndpointOf,
     once: Once,
-    _: Body<NoMembers>,
+    Body { value, .. }: Body<ResendIn>,
 ) -> Result<Answer, Problem> {
-    api.once(Some(found.application), once, b"", async {
-        api.ringback.replay(found.application, found.message, to.endpoint.id).await?;
+    api.once(Some(found.application), once, if value.add { b"add" } else { b"" }, async {
+        let (application, message, endpoint) = (found.application, found.message, to.endpoint.id);
+        match value.add {
+            true => api.ringback.replay_to(application, message, endpoint).await?,
+            false => api.ringback.replay(application, message, endpoint).await?,
+        }
         Ok(Answer::accepted(&EmptyResponse {}))
     })
     .await

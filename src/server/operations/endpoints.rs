@@ -298,18 +298,8 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            blocked_head,
-            auto_disable,
-            replay_only,
-            headers,
-            ..
-        } = old;
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, blocked_head, .. } = old;
+        let EndpointSettings { auto_disable, replay_only, headers, .. } = old;
         let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
         let kept = EndpointSettings { max_in_flight, blocked_head, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)

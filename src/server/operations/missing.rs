@@ -7,15 +7,13 @@ use crate::server::auth::Caller;
 use crate::server::problem::Problem;
 
 /// Where clients have operations that this server does not have: `*` is any one segment.
-const NOT_BUILT: [&str; 24] = [
+const NOT_BUILT: [&str; 22] = [
     "/api/v1/app/*/autoconfig",
     "/api/v1/app/*/destination",
     "/api/v1/app/*/endpoint/*/attempt-stats",
-    "/api/v1/app/*/endpoint/*/bulk-replay",
     "/api/v1/app/*/endpoint/*/mtls",
     "/api/v1/app/*/endpoint/*/oauth",
     "/api/v1/app/*/endpoint/*/rate-limit",
-    "/api/v1/app/*/endpoint/*/replay-missing",
     "/api/v1/app/*/endpoint/*/transformation",
     "/api/v1/app/*/integration",
     "/api/v1/app/*/msg/bulk-expunge",

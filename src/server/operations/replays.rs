@@ -1,83 +1,48 @@
-//! Replay jobs: many dead letters taken up again, at a rate. They go on after a restart.
+//! Replay jobs: many deliveries taken up again, at a rate. They go on after a restart.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{ApplicationId, EndpointId, JobId, JobStatus, NewReplay, ReplayFilter, ReplayJob, Timestamp};
+use ringback::{
+    ApplicationId, EndpointId, Error, Invalid, JobId, JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview,
+    ReplaySkips, ReplayTo, ReplayWhat, Timestamp,
+};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::server::api::Api;
-use crate::server::auth::{EndpointOf, Operator, Tenant};
+use crate::server::auth::Tenant;
 use crate::server::body::{Body, NoMembers};
 use crate::server::once::{Answer, Once};
-use crate::server::page::{self, ListQuery, ListResponse, Ordering};
+use crate::server::page::{self, ListQuery, ListResponse};
 use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
 
-/// What clients know a job as.
-const TASK: &str = "endpoint.recover";
-/// Deliveries a second, if a request does not say.
-const RATE: u32 = 100;
-
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
-        .routes(routes!(recover))
         .routes(routes!(preview))
         .routes(routes!(list, start))
         .routes(routes!(get))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
         .routes(routes!(stop))
-        .routes(routes!(tasks))
-        .routes(routes!(task))
 }
 
-/// Which dead letters of an endpoint to recover.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct RecoverIn {
-    /// Whose message was accepted at or after this time.
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
-    /// Whose message was accepted before this time. Default: now.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-}
-
-/// A job, as clients know it.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct RecoverOut {
-    #[schema(value_type = String)]
-    id: JobId,
-    status: &'static str,
-    task: &'static str,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-/// A job, as clients know it.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct BackgroundTaskOut {
-    #[schema(value_type = String)]
-    id: JobId,
-    /// `running`, `finished` or `failed` (stopped).
-    status: &'static str,
-    task: &'static str,
-    data: ReplayJobOut,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-/// Which dead letters to replay.
+/// What to replay, and where to.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReplayIn {
-    /// Those to this endpoint. Default: all.
+    /// `failed` (dead, or canceled because the endpoint was disabled), `dead`, `canceled`, `delivered`, `all`, or
+    /// `missing`: messages that the endpoint's filters take and that it never had a delivery of; needs `endpointId`.
+    /// Default: `failed`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    what: ReplayWhat,
+    /// Deliveries to this endpoint. Default: all.
     endpoint_id: Option<String>,
     /// Whose message was accepted at or after this time.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -85,42 +50,85 @@ struct ReplayIn {
     /// Whose message was accepted before this time. Default: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
-    /// Deliveries a second: 1 to 10,000. Default: 100.
+    /// Whose message is of one of these event types, exact or ending in `.*`: at most 200. Default: of any.
+    event_types: Option<Vec<String>>,
+    /// Whose message has this channel.
+    channel: Option<String>,
+    /// Whose message has this tag.
+    tag: Option<String>,
+    /// Send to this endpoint in place of those that the messages were for, each message once, whatever its filters.
+    to_endpoint_id: Option<String>,
+    /// Send to this URL: an endpoint is made for it, with the profile, the keys and the headers of `endpointId`, which
+    /// gets nothing but replays. Not beside `toEndpointId`.
+    to_url: Option<String>,
+    /// Deliveries a second, kept over any second: 1 to 10,000. Default: 100.
     #[schema(minimum = 1, maximum = 10000)]
     rate: Option<u32>,
 }
 
-/// How many dead letters a job would replay.
+/// What a job would replay.
 #[derive(Serialize, ToSchema)]
 struct PreviewOut {
+    /// How many deliveries, as they stand now.
     count: u64,
+    /// How many of them would be skipped because their message's payload was expunged.
+    expunged: u64,
 }
 
-/// A replay of many dead letters.
+/// Why deliveries were skipped, and how many.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ReplayJobOut {
+struct ReplaySkipsOut {
+    /// Their endpoint takes nothing: it is disabled or deleted.
+    closed: u64,
+    /// Their message's payload was expunged.
+    expunged: u64,
+    /// They wait or are being attempted already.
+    under_way: u64,
+    /// Retention has removed their message meanwhile.
+    gone: u64,
+}
+
+/// A replay of many deliveries.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReplayJobOut {
     #[schema(value_type = String)]
     id: JobId,
     #[schema(value_type = String)]
     application_id: ApplicationId,
+    /// What it replays.
+    #[schema(value_type = String)]
+    what: ReplayWhat,
     #[schema(value_type = Option<String>)]
     endpoint_id: Option<EndpointId>,
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+    event_types: Option<Vec<String>>,
+    channel: Option<String>,
+    tag: Option<String>,
+    /// The endpoint that it sends to, if not to those that the messages were for.
+    #[schema(value_type = Option<String>)]
+    to_endpoint_id: Option<EndpointId>,
     /// Deliveries a second.
     rate: u32,
-    /// `running`, `finished` or `stopped`.
+    /// `running`, `paused`, `finished` or `stopped`.
     #[schema(value_type = String)]
     status: JobStatus,
-    /// How many dead letters there were when it began.
+    /// How many deliveries there were to replay when it began.
     total: u64,
-    /// How many it has taken up again.
+    /// How many messages it has dealt with.
+    looked_at: u64,
+    /// How many deliveries it has taken up.
     replayed: u64,
-    /// How many it has left dead, because their endpoint takes nothing.
+    /// How many it has left as they were.
     skipped: u64,
+    /// And why.
+    skips: ReplaySkipsOut,
+    /// How long it takes at least from now on, by its rate; `null` unless it is running.
+    remaining_seconds: Option<u64>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -129,73 +137,78 @@ struct ReplayJobOut {
 
 impl From<ReplayJob> for ReplayJobOut {
     fn from(job: ReplayJob) -> Self {
+        let remaining = job.remaining();
+        let ReplayFilter { what, endpoint, since, until, event_types, channel, tag } = job.filter;
+        let ReplaySkips { closed, expunged, under_way, gone, .. } = job.skips;
         ReplayJobOut {
             id: job.id,
             application_id: job.application,
-            endpoint_id: job.filter.endpoint,
-            since: job.filter.since,
-            until: job.filter.until,
+            what,
+            endpoint_id: endpoint,
+            since,
+            until,
+            event_types: (!event_types.is_empty()).then_some(event_types),
+            channel,
+            tag,
+            to_endpoint_id: job.to,
             rate: job.rate,
             status: job.status,
             total: job.total,
+            looked_at: job.looked_at,
             replayed: job.replayed,
             skipped: job.skipped,
+            skips: ReplaySkipsOut { closed, expunged, under_way, gone },
+            remaining_seconds: remaining.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
             created_at: job.created_at,
             updated_at: job.updated_at,
         }
     }
 }
 
-fn task_status(status: JobStatus) -> &'static str {
-    match status {
-        JobStatus::Running | JobStatus::Paused => "running",
-        JobStatus::Finished => "finished",
-        JobStatus::Stopped => "failed",
-    }
-}
-
-impl From<ReplayJob> for BackgroundTaskOut {
-    fn from(job: ReplayJob) -> Self {
-        BackgroundTaskOut {
-            id: job.id,
-            status: task_status(job.status),
-            task: TASK,
-            updated_at: job.updated_at,
-            data: job.into(),
-        }
-    }
-}
-
 impl ReplayIn {
-    fn filter(&self, api: &Api, application: ApplicationId) -> Result<ReplayFilter, Problem> {
-        let endpoint = match &self.endpoint_id {
-            Some(named) => Some(api.endpoint(application, named)?.id),
-            None => None,
+    fn new_replay(self, api: &Api, application: ApplicationId) -> Result<NewReplay, Problem> {
+        let to = match (self.to_endpoint_id, self.to_url) {
+            (None, None) => ReplayTo::Itself,
+            (Some(named), None) => ReplayTo::Endpoint(api.endpoint(application, &named)?.id),
+            (None, Some(url)) => ReplayTo::Url(url),
+            (Some(_), Some(_)) => return Err(Problem::invalid("body", "toUrl", "is given beside toEndpointId")),
         };
-        Ok(ReplayFilter { endpoint, since: self.since, until: self.until, ..ReplayFilter::default() })
+        let endpoint = match (&self.endpoint_id, &to) {
+            (None, _) => None,
+            (Some(named), ReplayTo::Itself) => Some(api.endpoint(application, named)?.id),
+            // What one that was deleted was to get can go elsewhere; it is known by its id alone.
+            (Some(named), ReplayTo::Endpoint(_) | ReplayTo::Url(_)) => match named.parse() {
+                Ok(id) => Some(id),
+                Err(_) => Some(api.endpoint(application, named)?.id),
+            },
+        };
+        let filter = ReplayFilter {
+            what: self.what,
+            endpoint,
+            since: self.since,
+            until: self.until,
+            event_types: self.event_types.unwrap_or_default(),
+            channel: self.channel,
+            tag: self.tag,
+        };
+        let new = NewReplay { to, ..filter.into() };
+        Ok(match self.rate {
+            Some(rate) => new.rate(rate),
+            None => new,
+        })
     }
 }
 
-/// Replay an endpoint's dead letters
-///
-/// There is no limit on their number or age, and a restart does not end it. Its progress is under the same id at
-/// `/background-task/{task_id}` and, with more to see, at `/app/{app_id}/replay/{job_id}`.
-#[utoipa::path(post, path = "/app/{app_id}/endpoint/{endpoint_id}/recover", operation_id = "v1.endpoint.recover",
-    tag = "Endpoint", request_body = RecoverIn, responses((status = 202, body = RecoverOut)))]
-async fn recover(
-    State(api): State<Arc<Api>>,
-    found: EndpointOf,
-    once: Once,
-    Body { value, raw }: Body<RecoverIn>,
-) -> Result<Answer, Problem> {
-    api.once(Some(found.application), once, &raw, async {
-        let endpoint = Some(found.endpoint.id);
-        let filter = ReplayFilter { endpoint, since: Some(value.since), until: value.until, ..ReplayFilter::default() };
-        let job = api.ringback.start_replay(found.application, NewReplay::from(filter).rate(RATE)).await?;
-        let status = task_status(job.status);
-        Ok(Answer::accepted(&RecoverOut { id: job.id, status, task: TASK, updated_at: job.updated_at }))
-    })
-    .await
+/// The library's fields by the names that they have here.
+pub(super) fn by_member(error: Error) -> Problem {
+    let Error::Invalid(invalid) = error else { return error.into() };
+    let member = match invalid.field() {
+        "endpoint" => "endpointId".to_owned(),
+        "to" => "toEndpointId".to_owned(),
+        "url" => "toUrl".to_owned(),
+        other => other.to_owned(),
+    };
+    Invalid::new(member, invalid.problem().to_owned()).into()
 }
 
 /// Count what a replay would take up
@@ -206,11 +219,14 @@ async fn preview(
     Tenant(id): Tenant,
     Body { value, .. }: Body<ReplayIn>,
 ) -> Result<Json<PreviewOut>, Problem> {
-    let filter = value.filter(&api, id)?;
-    Ok(Json(PreviewOut { count: api.ringback.preview_replay(id, filter).await?.count }))
+    let new = value.new_replay(&api, id)?;
+    let ReplayPreview { count, expunged } = api.ringback.preview_replay(id, new).await.map_err(by_member)?;
+    Ok(Json(PreviewOut { count, expunged }))
 }
 
 /// Start a replay job
+///
+/// Its total is counted first. Of more jobs than the server's `max_running_replays` the oldest get on, the others wait.
 #[utoipa::path(post, path = "/app/{app_id}/replay", operation_id = "v1.replay.create", tag = "Replay",
     request_body = ReplayIn, responses((status = 202, body = ReplayJobOut)))]
 async fn start(
@@ -220,8 +236,8 @@ async fn start(
     Body { value, raw }: Body<ReplayIn>,
 ) -> Result<Answer, Problem> {
     api.once(Some(id), once, &raw, async {
-        let filter = value.filter(&api, id)?;
-        let job = api.ringback.start_replay(id, NewReplay::from(filter).rate(value.rate.unwrap_or(RATE))).await?;
+        let new = value.new_replay(&api, id)?;
+        let job = api.ringback.start_replay(id, new).await.map_err(by_member)?;
         Ok(Answer::accepted(&ReplayJobOut::from(job)))
     })
     .await
@@ -251,6 +267,17 @@ impl Api {
         let job = self.ringback.replay_job(id).await?;
         if job.application == application { Ok(job) } else { Err(Problem::not_found("replay job")) }
     }
+
+    async fn change_job(
+        &self,
+        application: ApplicationId,
+        named: &str,
+        once: Once,
+        change: impl AsyncFnOnce(JobId) -> Result<ReplayJob, Error>,
+    ) -> Result<Answer, Problem> {
+        let id = self.job(application, named).await?.id;
+        self.once(Some(application), once, b"", async { Ok(Answer::ok(&ReplayJobOut::from(change(id).await?))) }).await
+    }
 }
 
 /// Get a replay job, and how far it is
@@ -264,7 +291,33 @@ async fn get(
     Ok(Json(api.job(id, &named).await?.into()))
 }
 
-/// Stop a replay job; what it has taken up goes on
+/// Let a replay job rest until it is resumed, also over restarts
+#[utoipa::path(post, path = "/app/{app_id}/replay/{job_id}/pause", operation_id = "v1.replay.pause", tag = "Replay",
+    responses((status = 200, body = ReplayJobOut)))]
+async fn pause(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Path((_, named)): Path<(String, String)>,
+    once: Once,
+    _: Body<NoMembers>,
+) -> Result<Answer, Problem> {
+    api.change_job(id, &named, once, async |job| api.ringback.pause_replay(job).await).await
+}
+
+/// Let a replay job that was paused go on where it was
+#[utoipa::path(post, path = "/app/{app_id}/replay/{job_id}/resume", operation_id = "v1.replay.resume", tag = "Replay",
+    responses((status = 200, body = ReplayJobOut)))]
+async fn resume(
+    State(api): State<Arc<Api>>,
+    Tenant(id): Tenant,
+    Path((_, named)): Path<(String, String)>,
+    once: Once,
+    _: Body<NoMembers>,
+) -> Result<Answer, Problem> {
+    api.change_job(id, &named, once, async |job| api.ringback.resume_replay(job).await).await
+}
+
+/// Stop a replay job for good; what it has taken up goes on
 #[utoipa::path(post, path = "/app/{app_id}/replay/{job_id}/stop", operation_id = "v1.replay.stop", tag = "Replay",
     responses((status = 200, body = ReplayJobOut)))]
 async fn stop(
@@ -274,63 +327,5 @@ async fn stop(
     once: Once,
     _: Body<NoMembers>,
 ) -> Result<Answer, Problem> {
-    let job = api.job(id, &named).await?;
-    api.once(Some(id), once, b"", async {
-        Ok(Answer::ok(&ReplayJobOut::from(api.ringback.stop_replay(job.id).await?)))
-    })
-    .await
-}
-
-/// Which page of the jobs of all applications.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct TasksQuery {
-    /// How many items at most: 1 to 250. Default: 50.
-    limit: Option<usize>,
-    /// From the page before.
-    iterator: Option<String>,
-    /// Default: ascending.
-    #[param(inline)]
-    order: Option<Ordering>,
-    /// Those that are `running`, `finished` or `failed` (stopped).
-    status: Option<String>,
-    /// Those of this kind: all jobs are `endpoint.recover`.
-    task: Option<String>,
-}
-
-/// List the replay jobs of all applications
-#[utoipa::path(get, path = "/background-task", operation_id = "v1.background-task.list", tag = "Background Task",
-    params(TasksQuery), responses((status = 200, body = ListResponse<BackgroundTaskOut>)))]
-async fn tasks(
-    State(api): State<Arc<Api>>,
-    _: Operator,
-    Query(query): Query<TasksQuery>,
-) -> Result<Json<ListResponse<BackgroundTaskOut>>, Problem> {
-    let TasksQuery { limit, iterator, order, status, task } = query;
-    let mut all = api.ringback.replay_jobs().await?;
-    all.retain(|job| {
-        let as_asked = |asked: &Option<String>, own: &str| asked.as_deref().is_none_or(|asked| asked == own);
-        as_asked(&status, task_status(job.status)) && as_asked(&task, TASK)
-    });
-    let page = ListQuery { limit, iterator, order };
-    Ok(Json(ListResponse::cut(
-        all,
-        &page,
-        page::is_id::<JobId>,
-        |job: &ReplayJob| job.id.to_string(),
-        BackgroundTaskOut::from,
-    )?))
-}
-
-/// Get a replay job
-#[utoipa::path(get, path = "/background-task/{task_id}", operation_id = "v1.background-task.get",
-    tag = "Background Task", responses((status = 200, body = BackgroundTaskOut)))]
-async fn task(
-    State(api): State<Arc<Api>>,
-    _: Operator,
-    Path(named): Path<String>,
-) -> Result<Json<BackgroundTaskOut>, Problem> {
-    let id = named.parse().map_err(|_| Problem::not_found("background task"))?;
-    Ok(Json(api.ringback.replay_job(id).await?.into()))
+    api.change_job(id, &named, once, async |job| api.ringback.stop_replay(job).await).await
 }

@@ -301,15 +301,14 @@ impl Tables {
     }
 
     pub(super) fn cancel(&mut self, what: Cancel, reason: CancelReason, now: Timestamp) -> usize {
-        let (lane, only, limit) = match what {
-            Cancel::Lane { lane, limit } => (lane, None, limit),
-            Cancel::Delivery(id) => (id.lane, Some(id.message), 1),
+        let free = |id: &DeliveryId| !self.leases.contains_key(id);
+        let waiting: Vec<DeliveryId> = match what {
+            Cancel::Lane { lane, limit } => {
+                self.held_in(lane).chain(self.open_in(lane)).filter(free).take(limit).collect()
+            }
+            Cancel::Delivery(id) => self.cancelable(&[id]),
+            Cancel::Deliveries(ids) => self.cancelable(&ids),
         };
-        let open = self.held_in(lane).chain(self.open_in(lane));
-        let waiting: Vec<DeliveryId> = open
-            .filter(|id| only.is_none_or(|message| message == id.message) && !self.leases.contains_key(id))
-            .take(limit)
-            .collect();
         for id in &waiting {
             self.saw(now);
             if let Some(row) = self.deliveries.get(id).copied() {
@@ -318,6 +317,19 @@ impl Tables {
             }
         }
         waiting.len()
+    }
+
+    /// Those of these that wait or are held, the held ones first.
+    fn cancelable(&self, ids: &[DeliveryId]) -> Vec<DeliveryId> {
+        let mut named = BTreeSet::new();
+        let open = |id: &DeliveryId| {
+            let row = self.deliveries.get(id).filter(|row| !row.state.is_terminal())?;
+            Some((!row.held, *id)).filter(|_| !self.leases.contains_key(id))
+        };
+        let ids = ids.iter().filter(|id| named.insert(**id));
+        let mut open: Vec<(bool, DeliveryId)> = ids.filter_map(open).collect();
+        open.sort_by_key(|(free, _)| *free);
+        open.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn put(&mut self, batch: Vec<Put>) -> bool {

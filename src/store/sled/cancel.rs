@@ -33,6 +33,7 @@ impl Writer {
     ) -> io::Result<usize> {
         match what {
             Cancel::Delivery(id) => self.cancel_each(tree, &[*id], reason, now),
+            Cancel::Deliveries(ids) => self.cancel_each(tree, ids, reason, now),
             Cancel::Lane { lane, limit } => {
                 let held = self.cancel_held(tree, *lane, *limit, reason, now)?;
                 Ok(held + self.cancel_waiting(tree, *lane, limit - held, reason, now)?)

@@ -182,8 +182,25 @@ export default {
     const ofThisKind = { status: BackgroundTaskStatus.Finished, task: BackgroundTaskType.EndpointRecover };
     assert.ok((await listed({ ...ofThisKind, order: Ordering.Descending })).includes(begun.id));
     assert.ok(!(await listed({ status: BackgroundTaskStatus.Running })).includes(begun.id));
-    assert.deepEqual(await listed({ task: BackgroundTaskType.EndpointReplay }), []);
+    assert.deepEqual(await listed({ task: BackgroundTaskType.SdkGenerate }), []);
     await refused(404, tasks.get('qtask_none'));
+
+    const late = await Receiver.start();
+    const { id: lateId } = await endpoints.create(app.id, { url: late.url });
+    const missing = await endpoints.replayMissing(app.id, lateId, { since });
+    assert.equal(missing.task, BackgroundTaskType.EndpointReplay);
+    await late.of(message);
+    const bulk = await endpoints.bulkReplay(app.id, lateId, {
+      since, eventTypes: ['call.ended'], status: MessageStatus.Success,
+    });
+    assert.equal(bulk.task, BackgroundTaskType.EndpointBulkReplay);
+    assert.ok(bulk.updatedAt instanceof Date && Object.values(BackgroundTaskStatus).includes(bulk.status));
+    await late.of(message, 2);
+    for (const { id: task } of [missing, bulk]) {
+      await until('it is finished', async () => (await tasks.get(task)).status === BackgroundTaskStatus.Finished);
+    }
+    assert.ok((await listed({ task: BackgroundTaskType.EndpointReplay })).includes(missing.id));
+    late.stop();
 
     const [destination] = (await svix.messageAttempt.listAttemptedDestinations(app.id, message)).data;
     assert.equal(destination.status, MessageStatus.Success);

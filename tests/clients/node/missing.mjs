@@ -10,8 +10,6 @@ export default {
     const { id } = await svix.endpoint.create(app.id, { url: 'https://hooks.acme.example/in' });
     const since = new Date();
     const calls = {
-      'endpoint.replayMissing': () => svix.endpoint.replayMissing(app.id, id, { since }),
-      'endpoint.bulkReplay': () => svix.endpoint.bulkReplay(app.id, id, { since }),
       'endpoint.transformation.get': () => svix.endpoint.transformation.get(app.id, id),
       'endpoint.transformation.patch': () => svix.endpoint.transformation.patch(app.id, id, { enabled: false }),
       'endpoint.transformationPartialUpdate': () => svix.endpoint.transformationPartialUpdate(app.id, id, { enabled: false }),

@@ -15,7 +15,9 @@ from svix.api import (
     MessageIn,
     RecoverIn,
 )
-from svix.models import BackgroundTaskStatus, BackgroundTaskType, EndpointUpsertIn, MessageStatus, Ordering
+from svix.models import (
+    BackgroundTaskStatus, BackgroundTaskType, BulkReplayIn, EndpointUpsertIn, MessageStatus, Ordering, ReplayIn,
+)
 
 from support import (
     HOOK, Receiver, application, does_not_verify, fresh, header, nobody, pages_both_ways, refused, svix, until, verifies,
@@ -199,8 +201,21 @@ def recovery():
     of_this_kind = dict(status=BackgroundTaskStatus.FINISHED, task=BackgroundTaskType.ENDPOINT_RECOVER)
     assert begun.id in listed(**of_this_kind, order=Ordering.DESCENDING)
     assert begun.id not in listed(status=BackgroundTaskStatus.RUNNING)
-    assert listed(task=BackgroundTaskType.ENDPOINT_REPLAY) == []
+    assert listed(task=BackgroundTaskType.SDK_GENERATE) == []
     refused(404, tasks.get, "qtask_none")
+    late = Receiver()
+    late_id = endpoints.create(app.id, EndpointIn(url=late.url)).id
+    missing = endpoints.replay_missing(app.id, late_id, ReplayIn(since=since))
+    assert missing.task == BackgroundTaskType.ENDPOINT_REPLAY
+    late.of(message.id)
+    filters = BulkReplayIn(since=since, event_types=["call.ended"], status=MessageStatus.SUCCESS)
+    bulk = endpoints.bulk_replay(app.id, late_id, filters)
+    assert bulk.task == BackgroundTaskType.ENDPOINT_BULK_REPLAY
+    late.of(message.id, 2)
+    for task in (missing, bulk):
+        until("it is finished", lambda: tasks.get(task.id).status == BackgroundTaskStatus.FINISHED)
+    assert missing.id in listed(task=BackgroundTaskType.ENDPOINT_REPLAY)
+    late.stop()
     destination = svix.message_attempt.list_attempted_destinations(app.id, message.id).data[0]
     assert destination.status == MessageStatus.SUCCESS
     receiver.stop()

@@ -14,8 +14,6 @@ def missing():
     id = svix.endpoint.create(app.id, EndpointIn(url=HOOK)).id
     operational, ingest, streaming = svix.operational_webhook.endpoint, svix.ingest, svix.streaming
     calls = [
-        (svix.endpoint.replay_missing, app.id, id, models.ReplayIn(since=NOW)),
-        (svix.endpoint.bulk_replay, app.id, id, models.BulkReplayIn(since=NOW)),
         (svix.endpoint.get_attempt_stats, app.id, id),
         (svix.endpoint.transformation.get, app.id, id),
         (svix.endpoint.transformation.patch, app.id, id, models.EndpointTransformationPatch(enabled=False)),

@@ -6,11 +6,11 @@ use serde_json::json;
 use svix::api::{
     BackgroundTaskListOptions, BackgroundTaskStatus, BackgroundTaskType, EndpointGetStatsOptions, EndpointHeadersIn,
     EndpointHeadersPatchIn, EndpointIn, EndpointListOptions, EndpointPatch, EndpointSecretRotateIn, EndpointUpdate,
-    EventExampleIn, Ordering, RecoverIn,
+    EventExampleIn, Ordering, RecoverIn, ReplayIn,
 };
 
 use crate::client::{Client, HOOK, accepts, arrived, nobody, refused, refusing, verifies};
-use crate::support::{Behaviour, Receiver, until};
+use crate::support::{Receiver, until};
 
 const SECRET: &str = "whsec_CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ";
 
@@ -203,4 +203,11 @@ async fn recovery_is_a_background_task_that_delivers_what_was_dead() {
     assert_eq!(listed(Some(BackgroundTaskStatus::Running), None).await, 0);
     assert_eq!(listed(None, Some(BackgroundTaskType::EndpointReplay)).await, 0);
     refused(404, tasks.get("qtask_none".into()).await);
+
+    let late = Receiver::answering(200).await;
+    client.endpoint("acme", "late", &late.url).await;
+    let missing = endpoints.replay_missing(acme(), "late".into(), ReplayIn::new(past().unwrap()), None).await.unwrap();
+    assert_eq!(missing.task, BackgroundTaskType::EndpointReplay);
+    arrived(&late, &message, 1).await;
+    until(|| async { tasks.get(missing.id.clone()).await.unwrap().status == BackgroundTaskStatus::Finished }).await;
 }

@@ -1,6 +1,6 @@
 //! What the official client offers and the server does not have.
 
-use svix::api::{AppUsageStatsIn, EndpointTransformationIn, EnvironmentIn, IntegrationIn, ReplayIn};
+use svix::api::{AppUsageStatsIn, EndpointTransformationIn, EnvironmentIn, IntegrationIn};
 
 use crate::client::{Client, HOOK, refused};
 
@@ -13,7 +13,6 @@ async fn operations_that_the_server_does_not_have_are_refused_in_its_own_json() 
     client.endpoint("acme", "main", HOOK).await;
     let svix = &client.svix;
     let since = || "2026-01-01T00:00:00Z".to_owned();
-    refused(501, svix.endpoint().replay_missing(acme(), main(), ReplayIn::new(since()), None).await);
     refused(501, svix.endpoint().transformation_get(acme(), main()).await);
     let transformation = EndpointTransformationIn::new();
     refused(501, svix.endpoint().transformation_partial_update(acme(), main(), transformation).await);

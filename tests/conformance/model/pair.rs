@@ -116,6 +116,10 @@ impl Pair {
             Command::Replay(deliveries, record) => self.replay(deliveries, *record).await,
             Command::CancelLane(place, limit) => self.cancel(Cancel::Lane { lane: lane(*place), limit: *limit }).await,
             Command::CancelDelivery(delivery) => self.cancel(Cancel::Delivery(self.pick(*delivery))).await,
+            Command::CancelDeliveries(deliveries) => {
+                let ids = deliveries.iter().map(|index| self.pick(*index)).collect();
+                self.cancel(Cancel::Deliveries(ids)).await
+            }
             Command::ExpungePayload(delivery) => {
                 let id = self.pick(*delivery);
                 self.expunge(id.lane.application, Expunge::Payload(id.message)).await
@@ -334,7 +338,7 @@ impl Pair {
     }
 
     async fn cancel(&mut self, what: Cancel) -> Check {
-        both!(self, cancel(what, CancelReason::Requested, self.now));
+        both!(self, cancel(what.clone(), CancelReason::Requested, self.now));
         Ok(())
     }
 
