@@ -84,8 +84,9 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    CancelFilter, CancelStep, Config, EnableReplay, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending,
-    Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, IssuedToken, JobStatus,
+    KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo,
+    ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};

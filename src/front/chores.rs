@@ -158,6 +158,7 @@ impl Ringback {
     pub(super) async fn prune_records(&self) -> Result<(), Error> {
         self.prune_tokens().await?;
         self.prune_receipts().await?;
+        self.prune_erasures().await?;
         self.prune_jobs().await
     }
 
