@@ -87,8 +87,9 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    CancelFilter, CancelStep, Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
-    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, IssuedToken, JobStatus,
+    KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo,
+    ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use health::{EndpointHealth, Pace};
@@ -102,4 +103,5 @@ pub use profile::{Profile, ProfileChoice};
 pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
+pub use standing::Failing;
 pub use time::{NotATimestamp, Timestamp};

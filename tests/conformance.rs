@@ -19,6 +19,8 @@ mod claim;
 mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
+#[path = "conformance/erase.rs"]
+mod erase;
 #[path = "conformance/expunge.rs"]
 mod expunge;
 #[path = "conformance/life.rs"]
@@ -160,6 +162,12 @@ macro_rules! conformance {
                 an_attempt_is_found_by_its_id
                 what_is_of_an_expunged_message_is_not_replayed
                 a_message_is_expunged_while_others_are_sent
+            }
+            erase {
+                an_erased_message_leaves_nothing
+                what_is_being_attempted_is_erased_once_that_has_ended
+                what_an_erased_message_held_goes_on
+                the_rest_of_an_application_goes_and_no_other_s
             }
             retention {
                 retention_keeps_what_has_not_ended

@@ -26,6 +26,7 @@
 //! What a caller owes a store: ids are never used twice; a message's id carries the time of its acceptance and
 //! an attempt's id that of its start, so that a store may look for a window of time by ids; time goes forwards.
 
+mod erase;
 mod health;
 pub mod memory;
 mod prune;
@@ -47,6 +48,7 @@ use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
+pub use erase::{Erase, Erased};
 pub use health::{Compacted, Compaction, Health};
 pub(crate) use prune::Rule;
 pub use prune::{Bounds, Exceptions, Prune, Pruned};
@@ -350,6 +352,8 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// An erase job, under its id.
+    EraseJob,
     /// How long an endpoint has done nothing but fail, under its application's id and its own.
     EndpointStanding,
     /// What is to be told to the operator, under an id that ascends.
@@ -481,6 +485,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// Erases messages, or what is left of an application: no row of them is left. The same may be asked again.
+    fn erase(&self, application: ApplicationId, what: Erase, now: Timestamp) -> Answer<'_, Erased>;
 
     /// Copies all that is kept to new files and lets go of the old ones, which gives their free space back. Answers once
     /// it has begun; the answer in that, at its end. It goes on although nobody waits, and joins one that is under way.

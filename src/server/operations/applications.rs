@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{Application, ApplicationId, Error, NewApplication, Retention, Timestamp};
+use ringback::{Application, ApplicationId, Erase, Error, NewApplication, Retention, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::erase::EraseJobOut;
 use crate::server::api::Api;
 use crate::server::auth::{Administered, Named, Operator, Tenant};
 use crate::server::body::Body;
@@ -253,11 +254,29 @@ async fn patch(
     Ok(Json(api.ringback.update_application(id, new).await?.into()))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteQuery {
+    /// Whether everything that it has goes as well, for good: the answer is the erase job. Default: no.
+    erase: Option<bool>,
+}
+
 /// Delete an application, with its endpoints and tokens
+///
+/// What is stored of its messages goes with retention, or with `erase=true` in a job that begins at once.
 #[utoipa::path(delete, path = "/app/{app_id}", operation_id = "v1.application.delete", tag = "Application",
-    responses((status = 204)))]
-async fn delete(State(api): State<Arc<Api>>, Administered(id): Administered) -> Result<Answer, Problem> {
+    params(DeleteQuery),
+    responses((status = 204), (status = 202, body = EraseJobOut, description = "It is being erased")))]
+async fn delete(
+    State(api): State<Arc<Api>>,
+    Administered(id): Administered,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Answer, Problem> {
     let _changes = api.changes().await;
+    if query.erase == Some(true) {
+        return Ok(Answer::accepted(&api.erase(id, Erase::Application).await?));
+    }
     api.ringback.delete_application(id).await?;
     Ok(Answer::nothing())
 }

@@ -8,6 +8,7 @@ pub(super) mod deliveries;
 pub(super) mod doctor;
 pub(super) mod endpoint_health;
 pub(super) mod endpoints;
+pub(super) mod erase;
 pub(super) mod event_types;
 pub(super) mod headers;
 pub(super) mod health;

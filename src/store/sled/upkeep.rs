@@ -56,6 +56,7 @@ impl Writer {
             | RecordKind::ApplicationUid
             | RecordKind::EndpointUid
             | RecordKind::ReplayJob
+            | RecordKind::EraseJob
             | RecordKind::EventType
             | RecordKind::EventTypeSchemas
             | RecordKind::Token

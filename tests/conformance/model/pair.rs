@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Bounds, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Exceptions, Expunge,
+    AttemptQuery, AttemptStatus, Bounds, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Erase, Exceptions, Expunge,
     Idempotency, Lease, MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement,
     Store,
 };
@@ -134,6 +134,15 @@ impl Pair {
             Command::Put(changes) => self.put(changes).await,
             Command::Prune(retention) => self.prune(retention).await,
             Command::Query(query) => self.query(query).await,
+            Command::Erase(deliveries) => {
+                let ids: Vec<_> = deliveries.iter().map(|index| self.pick(*index)).collect();
+                for application in [application(0), application(1)] {
+                    let own = ids.iter().filter(|id| id.lane.application == application);
+                    let what = Erase::Messages(own.map(|id| id.message).collect());
+                    both!(self, erase(application, what.clone(), self.now));
+                }
+                Ok(())
+            }
             Command::Compact => {
                 let end = self.store.compact().await.unwrap();
                 prop_assert!(end.await.is_ok());
