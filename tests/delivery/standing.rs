@@ -65,6 +65,8 @@ struct Scene {
 impl Scene {
     async fn with(change: impl FnOnce(&mut Config)) -> Scene {
         let mut config = Config::default();
+        // Attempts come by the schedule alone, not after rests.
+        config.breaker_failures = 0;
         change(&mut config);
         let store = Arc::new(MemoryStore::new());
         let receivers = Arc::new(Receivers::default());
