@@ -6,6 +6,7 @@ pub(super) mod cancels;
 pub(super) mod compact;
 pub(super) mod deliveries;
 pub(super) mod doctor;
+pub(super) mod endpoint_health;
 pub(super) mod endpoints;
 pub(super) mod erase;
 pub(super) mod event_types;
