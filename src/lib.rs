@@ -27,6 +27,7 @@ mod message;
 mod open_enum;
 mod ordering;
 pub mod profile;
+mod retention;
 mod retry;
 mod secret;
 pub mod signature;
@@ -83,8 +84,9 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    CancelFilter, CancelStep, Config, EnableReplay, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay,
-    Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, IssuedToken, JobStatus,
+    KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo,
+    ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
@@ -94,6 +96,8 @@ pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
 pub use ordering::BlockedHead;
 pub use profile::{Profile, ProfileChoice};
+pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
+pub use standing::Failing;
 pub use time::{NotATimestamp, Timestamp};

@@ -19,6 +19,8 @@ mod claim;
 mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
+#[path = "conformance/erase.rs"]
+mod erase;
 #[path = "conformance/expunge.rs"]
 mod expunge;
 #[path = "conformance/life.rs"]
@@ -161,6 +163,12 @@ macro_rules! conformance {
                 what_is_of_an_expunged_message_is_not_replayed
                 a_message_is_expunged_while_others_are_sent
             }
+            erase {
+                an_erased_message_leaves_nothing
+                what_is_being_attempted_is_erased_once_that_has_ended
+                what_an_erased_message_held_goes_on
+                the_rest_of_an_application_goes_and_no_other_s
+            }
             retention {
                 retention_keeps_what_has_not_ended
                 retention_removes_what_was_delivered_before_its_time
@@ -169,6 +177,10 @@ macro_rules! conformance {
                 retention_forgets_no_idempotency_key_of_another_message
                 retention_leaves_nothing_of_a_message
                 retention_walks_all_applications_by_pages
+                payloads_go_before_their_message_once_it_has_ended
+                attempts_go_before_their_message_and_the_numbers_go_on
+                a_payload_goes_at_once_where_all_of_its_deliveries_succeeded
+                exceptions_hold_for_their_application_and_event_type
             }
             query {
                 messages_are_listed_in_each_order_and_completely

@@ -9,6 +9,8 @@ mod support;
 mod attempts;
 #[path = "delivery/bodies.rs"]
 mod bodies;
+#[path = "delivery/erase.rs"]
+mod erase;
 #[path = "delivery/expunge.rs"]
 mod expunge;
 #[path = "delivery/lanes.rs"]

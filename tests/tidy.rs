@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "open_enum",
             "ordering",
             "profile",
+            "retention",
             "retry",
             "secret",
             "signature",

@@ -13,6 +13,7 @@ mod client;
 mod compact;
 mod doctor;
 mod endpoint;
+mod erase;
 mod escape;
 mod event_type;
 mod exit;
@@ -26,6 +27,7 @@ mod offline;
 mod out;
 mod records;
 mod replay;
+mod retention;
 mod secrets;
 mod send;
 mod serve;
@@ -85,6 +87,7 @@ enum Command {
     Replay(replay::Options),
     Doctor(doctor::Options),
     Compact(compact::Options),
+    Erase(erase::Options),
     Key(key::Options),
     Listen(listen::Options),
     Sign(sign::Sign),
@@ -158,6 +161,7 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
         }
         Command::Doctor(options) => options.at.with(async |session| doctor::run(session).await).await?,
         Command::Compact(options) => options.at.with(async |session| compact::run(session).await).await?,
+        Command::Erase(options) => options.at.clone().with(async |session| erase::run(session, options).await).await?,
         Command::Key(options) => key::run(options).await?,
         Command::Listen(options) => listen::run(options).await?,
         Command::Sign(options) => sign::sign(options).await?,

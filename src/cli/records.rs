@@ -81,6 +81,8 @@ pub(super) struct Application {
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
     #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -192,6 +194,8 @@ pub(super) struct EventType {
     pub(super) archived: bool,
     #[serde(default)]
     pub(super) deprecated: bool,
+    #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]

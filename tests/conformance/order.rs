@@ -296,7 +296,14 @@ pub(crate) async fn a_long_order_is_gone_through_completely(mut world: World) {
 pub(crate) async fn retention_keeps_what_is_held(mut world: World) {
     let lane = world.lane();
     let sent = several(&mut world, lane, 2, "a").await;
-    let everything = || Prune { now: at(99), delivered_before: at(99), ended_before: at(99), after: None, limit: 10 };
+    let everything = || Prune {
+        now: at(99),
+        delivered_before: at(99),
+        ended_before: at(99),
+        after: None,
+        limit: 10,
+        ..Default::default()
+    };
     let lease = world.claim_one(lane, 1).await;
     assert_eq!(world.store.prune(everything()).await.unwrap().removed, 0);
     world.end(lease, 2, delivered(2)).await;

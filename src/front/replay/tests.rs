@@ -420,7 +420,7 @@ async fn retention_between_two_turns_costs_only_what_it_removed() {
     scene.ringback.advance_replay(id).await.unwrap();
     // It stands in the middle of the first message. That one waits again, and stays; the second one goes.
     let (now, before) = (scene.ringback.now(), sent[2].time());
-    let prune = Prune { now, delivered_before: before, ended_before: before, after: None, limit: 100 };
+    let prune = Prune { now, delivered_before: before, ended_before: before, limit: 100, ..Prune::default() };
     assert_eq!(scene.fixture.store.prune(prune).await.unwrap().removed, 1);
     let job = scene.finish(id).await;
     assert_eq!((job.status, job.total, job.replayed, job.skipped), (JobStatus::Finished, 8, 6, 0));

@@ -7,6 +7,7 @@ pub(super) mod compact;
 pub(super) mod deliveries;
 pub(super) mod doctor;
 pub(super) mod endpoints;
+pub(super) mod erase;
 pub(super) mod event_types;
 pub(super) mod headers;
 pub(super) mod health;

@@ -81,10 +81,10 @@ async fn enable(
 
 /// What the library refuses of the replay stands in the request's `replay`.
 fn within_replay(error: Error) -> Problem {
-    match error {
-        Error::Invalid(invalid) => Problem::invalid("body", &format!("replay.{}", invalid.field()), invalid.problem()),
-        other => other.into(),
+    if let Error::Invalid(invalid) = &error {
+        return Problem::invalid("body", &format!("replay.{}", invalid.field()), invalid.problem());
     }
+    error.into()
 }
 
 /// Disable an endpoint; what waits for it is canceled

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
-    RecordKey, RecordKind, Replay, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Put, Record, RecordKey,
+    RecordKind, Replay, Replayed, Settled, Settlement,
 };
 use super::orders::Order;
 use crate::attempt::Attempt;
@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 pub(super) struct Tables {
     pub(super) messages: BTreeMap<(ApplicationId, MessageId), Stored>,
     event_ids: BTreeMap<(ApplicationId, String), MessageId>,
-    idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
+    pub(super) idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
     pub(super) deliveries: BTreeMap<DeliveryId, Row>,
     /// What has not ended, leased or not but not held, by (due, sequence).
     lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
@@ -53,7 +53,7 @@ pub(super) struct Stored {
     pub(super) message: Arc<Message>,
     /// Its running number.
     sequence: u64,
-    idempotency_key: Option<String>,
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// A delivery as it was last settled.
@@ -355,18 +355,8 @@ impl Tables {
         true
     }
 
-    pub(super) fn prune(&mut self, prune: &Prune) -> Pruned {
-        let mut ids = self.messages.range((prune.after.map_or(Unbounded, Excluded), Unbounded)).map(|(id, _)| *id);
-        let seen: Vec<_> = ids.by_ref().take(prune.limit.max(1)).collect();
-        let more = ids.next().is_some();
-        let gone: BTreeSet<_> = seen.iter().copied().filter(|id| self.may_go(*id, prune)).collect();
-        gone.iter().for_each(|id| self.remove(*id));
-        self.attempts.retain(|(application, _), attempt| !gone.contains(&(*application, attempt.delivery.message)));
-        Pruned { removed: gone.len(), next: seen.last().copied().filter(|_| more) }
-    }
-
     /// All of a message but its attempts. It has no open delivery, so that its lanes need no change.
-    fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
+    pub(super) fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
         let Some(Stored { message, idempotency_key, .. }) = self.messages.remove(&(application, id)) else {
             return;
         };
@@ -458,26 +448,6 @@ impl Tables {
         let last = DeliveryId { lane, message: MessageId::from_bytes([0xff; 16]) };
         let leased = self.leases.range(first..=last).map(|(_, held)| held.until).filter(|until| *until > now);
         later.chain(leased).min()
-    }
-
-    fn may_go(&self, (application, id): (ApplicationId, MessageId), prune: &Prune) -> bool {
-        let Some(Stored { message, idempotency_key, .. }) = self.messages.get(&(application, id)) else {
-            return false;
-        };
-        let key = idempotency_key.as_ref().map(|key| (application, key.clone()));
-        let record = key.and_then(|key| self.idempotency.get(&key));
-        if record.is_some_and(|(owner, record)| *owner == id && record.expires_at > prune.now) {
-            return false;
-        }
-        let mut before = prune.delivered_before;
-        for delivery in self.deliveries_of(application, id) {
-            match delivery.state {
-                State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => return false,
-                State::Delivered { .. } => {}
-                State::Dead { .. } | State::Canceled { .. } => before = prune.ended_before,
-            }
-        }
-        message.accepted_at < before
     }
 
     pub(super) fn message(&self, application: ApplicationId, id: MessageId) -> Option<Arc<Message>> {

@@ -262,6 +262,7 @@ fn kind(kind: RecordKind) -> u8 {
         RecordKind::Token => 9,
         RecordKind::Receipt => 10,
         RecordKind::ReceiptAnswer => 11,
+        RecordKind::EraseJob => 40,
         RecordKind::EndpointStanding => 20,
         RecordKind::OperationalEvent => 21,
     }
@@ -290,6 +291,11 @@ pub(super) fn all_set_aside() -> Key {
 
 pub(super) fn read_application(key: &[u8]) -> Option<ApplicationId> {
     Some(ApplicationId::from_bytes(array(key.get(..16)?)?))
+}
+
+/// What the keys of all that belongs to an application start with.
+pub(super) fn all_of(application: ApplicationId) -> Key {
+    application.to_bytes().to_vec()
 }
 
 /// The first key after all of an application's.

@@ -282,6 +282,10 @@ impl MessageRow {
         self.nowhere = None;
     }
 
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     /// Its ordering key, as indexes have it.
     pub(super) fn key_hash(&self) -> Option<KeyHash> {
         self.options.ordering_key.as_deref().map(KeyHash::of)

@@ -1,4 +1,4 @@
-//! What the writer does beside sends, settlements and replays: cancels, records, retention, windows, damage.
+//! What the writer does beside sends, settlements, replays and retention: cancels, records, windows, damage.
 //! Each is served alone, so that it can read the tree and see all that was written before it.
 
 use std::collections::HashMap;
@@ -8,13 +8,12 @@ use std::time::Duration;
 use crate::delivery::{DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
 use crate::message::MAX_AHEAD;
-use crate::store::{Prune, Pruned, Put, RecordKey, RecordKind};
+use crate::store::{Put, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
-use super::database::next_application;
 use super::keys::{self, Key, Place};
 use super::lanes::Entry;
-use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
+use super::rows::{self, DeliveryRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
 use super::writer::{Effect, Writer};
 
 impl Writer {
@@ -57,6 +56,7 @@ impl Writer {
             | RecordKind::ApplicationUid
             | RecordKind::EndpointUid
             | RecordKind::ReplayJob
+            | RecordKind::EraseJob
             | RecordKind::EventType
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
@@ -65,102 +65,6 @@ impl Writer {
             | RecordKind::EndpointStanding
             | RecordKind::OperationalEvent => {}
         }
-    }
-
-    pub(super) fn prune(&mut self, tree: &sled::Tree, prune: &Prune) -> io::Result<Pruned> {
-        let mut pruned = Pruned::default();
-        let mut looked = 0;
-        let mut from = match prune.after {
-            Some((application, id)) => after_key(keys::message(application, id)),
-            None => keys::after_application(crate::id::ApplicationId::NONE),
-        };
-        while let Some(application) = next_application(tree, &from)? {
-            let start = keys::messages(application).max(from);
-            let end = keys::after_prefix(keys::messages(application));
-            for item in tree.range(start..end) {
-                let (key, value) = item?;
-                let Some(id) = keys::read_message(&key) else { continue };
-                if looked == prune.limit {
-                    return Ok(pruned);
-                }
-                looked += 1;
-                pruned.next = Some((application, id));
-                if let Ok(message) = MessageRow::unseal(&key, &value) {
-                    let (bytes, parts) = (value.len() as u64, message.parts());
-                    let of = MessageOf { application, id, key, bytes, parts, row: message.row };
-                    pruned.removed += usize::from(self.prune_one(tree, prune, of)?);
-                }
-                if self.commit.is_full() {
-                    self.finish();
-                    if self.database.is_none() {
-                        return Err(io::Error::other("the store failed while it pruned"));
-                    }
-                }
-            }
-            from = keys::after_application(application);
-        }
-        pruned.next = None;
-        Ok(pruned)
-    }
-
-    fn prune_one(&mut self, tree: &sled::Tree, prune: &Prune, of: MessageOf) -> io::Result<bool> {
-        let MessageOf { application, id, key, bytes, parts, row } = of;
-        if row.idempotency.as_ref().is_some_and(|(_, expires_at)| *expires_at > prune.now.as_millis()) {
-            return Ok(false);
-        }
-        let mut bound = prune.delivered_before;
-        let mut deliveries = Vec::with_capacity(row.to.len());
-        for endpoint in &row.to {
-            let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
-            let delivery_key = keys::delivery(DeliveryId { lane, message: id });
-            let Some(value) = tree.get(&delivery_key)? else { return Ok(false) };
-            let Ok(delivery) = rows::unseal::<DeliveryRow>(&delivery_key, &value) else { return Ok(false) };
-            match delivery.state {
-                StateRow::Waiting { .. } => return Ok(false),
-                StateRow::Delivered { .. } => {}
-                StateRow::Dead { .. } | StateRow::Canceled { .. } => bound = prune.ended_before,
-            }
-            deliveries.push((lane, delivery));
-        }
-        if row.accepted_at >= bound.as_millis() {
-            return Ok(false);
-        }
-        let mut freed = bytes;
-        for (lane, delivery) in deliveries {
-            let delivery_id = DeliveryId { lane, message: id };
-            for attempt in &delivery.attempts {
-                let key = keys::attempt(lane, crate::id::AttemptId::from_bytes(*attempt));
-                freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
-                self.commit.delete(key);
-            }
-            self.commit.delete(keys::delivery(delivery_id));
-            self.commit.delete(keys::dead(delivery_id));
-        }
-        for number in 0..parts {
-            let key = keys::part(application, id, number);
-            freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
-            self.commit.delete(key);
-        }
-        if let Some(event_id) = &row.event_id {
-            self.commit.delete(keys::event_id(application, event_id));
-        }
-        if let Some((name, _)) = &row.idempotency {
-            self.forget_idempotency(tree, keys::idempotency(application, name), id)?;
-        }
-        self.commit.delete(key.to_vec());
-        let kept = &mut self.commit.counters.kept_bytes;
-        *kept = kept.saturating_sub(freed);
-        Ok(true)
-    }
-
-    /// Removes an idempotency record, unless a later message took its key over after it had expired.
-    fn forget_idempotency(&mut self, tree: &sled::Tree, key: Key, id: MessageId) -> io::Result<()> {
-        let Some(value) = tree.get(&key)? else { return Ok(()) };
-        let own = rows::unseal::<IdempotencyRow>(&key, &value).is_ok_and(|row| row.message == id.to_bytes());
-        if own {
-            self.commit.delete(key);
-        }
-        Ok(())
     }
 
     /// Fills a lane's window from disk.
@@ -327,20 +231,6 @@ fn message_at(
         }
     }
     Ok(None)
-}
-
-struct MessageOf {
-    application: crate::id::ApplicationId,
-    id: MessageId,
-    key: sled::IVec,
-    bytes: u64,
-    parts: u16,
-    row: MessageRow,
-}
-
-fn after_key(mut key: Key) -> Key {
-    key.push(0);
-    key
 }
 
 /// A record's version; a damaged one has a version that nobody expects, so that it is not written over.

@@ -162,9 +162,6 @@ export default {
     assert.equal((await stats({ since, until: new Date(Date.now() + 60_000) })).fail, 1);
     assert.equal((await stats({ until: since })).fail, 0);
 
-    // Who says 410 is not asked again until somebody enables it.
-    await until('it is disabled', async () => (await endpoints.get(app.id, id)).disabled);
-    await endpoints.patch(app.id, id, { disabled: false });
     receiver.status = 200;
     const begun = await endpoints.recover(app.id, id, { since, until: new Date(Date.now() + 60_000) });
     assert.equal(begun.task, BackgroundTaskType.EndpointRecover);

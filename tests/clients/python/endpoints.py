@@ -183,9 +183,6 @@ def recovery():
     assert stats(since=since, until=soon).fail == 1
     assert stats(until=since).fail == 0
 
-    # Who says 410 is not asked again until somebody enables it.
-    until("it is disabled", lambda: endpoints.get(app.id, id).disabled)
-    endpoints.patch(app.id, id, EndpointPatch(disabled=False))
     receiver.status = 200
     begun = endpoints.recover(app.id, id, RecoverIn(since=since, until=soon))
     assert begun.task == BackgroundTaskType.ENDPOINT_RECOVER

@@ -26,7 +26,9 @@ pub(super) enum Command {
     ExpungeResponse(Index),
     Put(Vec<Change>),
     Prune(Retention),
+    Erase(Vec<Index>),
     Query(Query),
+    Compact,
     Reopen,
 }
 
@@ -96,7 +98,24 @@ pub(super) struct Change {
 pub(super) struct Retention {
     pub(super) delivered: u64,
     pub(super) ended: u64,
+    pub(super) payloads: u64,
+    pub(super) attempts: u64,
+    pub(super) on_success: bool,
+    /// Of one application, and of one event type.
+    pub(super) exceptions: [Option<Exception>; 2],
+    /// Looks at the messages of these deliveries alone.
+    pub(super) only: Vec<Index>,
     pub(super) limit: usize,
+}
+
+/// Ages in seconds in place of those of all others.
+#[derive(Debug, Clone)]
+pub(super) struct Exception {
+    pub(super) delivered: Option<u64>,
+    pub(super) ended: Option<u64>,
+    pub(super) payloads: Option<u64>,
+    pub(super) attempts: Option<u64>,
+    pub(super) on_success: Option<bool>,
 }
 
 /// Filters of all queries; ages in seconds.
@@ -134,7 +153,9 @@ pub(super) fn commands() -> impl Strategy<Value = Command> {
         1 => any::<Index>().prop_map(Command::ExpungeResponse),
         2 => vec(change(), 1..=3).prop_map(Command::Put),
         2 => retention().prop_map(Command::Prune),
+        1 => vec(any::<Index>(), 1..=3).prop_map(Command::Erase),
         3 => query().prop_map(Command::Query),
+        1 => Just(Command::Compact),
         1 => Just(Command::Reopen),
     ]
 }
@@ -190,7 +211,26 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn retention() -> impl Strategy<Value = Retention> {
-    (0..60_u64, 0..90_u64, 1..6_usize).prop_map(|(delivered, ended, limit)| Retention { delivered, ended, limit })
+    let ages = (0..60_u64, 0..90_u64, 0..60_u64, 0..60_u64, prop::bool::weighted(0.3));
+    let exception = || option::weighted(0.3, exception());
+    let only = prop_oneof![3 => Just(Vec::new()), 1 => vec(any::<Index>(), 1..=4)];
+    (ages, (exception(), exception()), only, 1..6_usize).prop_map(|(ages, (first, second), only, limit)| {
+        let (delivered, ended, payloads, attempts, on_success) = ages;
+        Retention { delivered, ended, payloads, attempts, on_success, exceptions: [first, second], only, limit }
+    })
+}
+
+fn exception() -> impl Strategy<Value = Exception> {
+    let age = || option::weighted(0.5, 0..90_u64);
+    (age(), age(), age(), age(), option::weighted(0.5, any::<bool>())).prop_map(
+        |(delivered, ended, payloads, attempts, on_success)| Exception {
+            delivered,
+            ended,
+            payloads,
+            attempts,
+            on_success,
+        },
+    )
 }
 
 fn query() -> impl Strategy<Value = Query> {
