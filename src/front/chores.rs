@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(then[0], first[0], "it rests");
         assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
         while !agenda.jobs.is_empty() {
-            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
+            fixture.clock.pass(agenda.next(most, None).since(ringback.now()));
             ringback.advance_jobs(&mut agenda).await.unwrap();
         }
         ringback.resume_replay(ids[0]).await.unwrap();
