@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, messages, missing,
-    profiles, replays, secrets, tasks, tokens,
+    applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, intake, messages,
+    missing, profiles, replays, secrets, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -78,6 +78,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         secrets::routes(),
         headers::routes(),
         messages::routes(),
+        intake::routes(),
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),

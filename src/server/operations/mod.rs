@@ -9,6 +9,7 @@ pub(super) mod endpoints;
 pub(super) mod event_types;
 pub(super) mod headers;
 pub(super) mod health;
+pub(super) mod intake;
 pub(super) mod messages;
 pub(super) mod missing;
 pub(super) mod profiles;
