@@ -171,7 +171,16 @@ async fn a_schedule_and_a_reset_that_cannot_be_are_said_to_be_wrong() {
 
     // All that are listed can be.
     let help = served.run(&["endpoint", "update", "--help"]).await.ok().stdout;
-    let listed = help.split("[possible values: ").nth(1).unwrap().split(']').next().unwrap();
+    let listed = help
+        .split("--reset <MEMBER>")
+        .last()
+        .unwrap()
+        .split("[possible values: ")
+        .nth(1)
+        .unwrap()
+        .split(']')
+        .next()
+        .unwrap();
     let members: Vec<&str> = listed.split(',').map(str::trim).collect();
     assert!(members.contains(&"timeoutMs") && members.contains(&"retry"), "{help}");
     let mut reset = vec!["endpoint", "update", "acme", "main"];
