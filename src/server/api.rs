@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, cancels, compact, deliveries, doctor, endpoint_health, endpoints, erase, event_types, headers,
-    health, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
+    applications, attempts, cancels, compact, deliveries, doctor, endpoint_health, endpoints, erase, event_types,
+    headers, health, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
