@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ApplicationId;
 use crate::invalid::Invalid;
+use crate::retention::Retention;
 use crate::time::Timestamp;
 
 /// The most entries of a metadata map.
@@ -28,6 +29,9 @@ pub struct Application {
     pub metadata: BTreeMap<String, String>,
     /// How many requests a second its endpoints may get in all. It is kept and shown; it is not enforced yet.
     pub throttle_rate: Option<u32>,
+    /// How long what was sent in it is kept, where that differs from the server's rule.
+    #[serde(skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed: with each change a later time.
@@ -50,6 +54,9 @@ pub struct NewApplication {
     /// yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// How long what is sent in it is kept, where that is to differ from the server's rule. See [`Retention`].
+    #[serde(default, skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// Changes an application only if its `updated_at` is still this one; [`Error::Conflict`](crate::Error::Conflict)
     /// otherwise. For a caller who reads, changes and writes back. Default: the last writer wins. No part of the JSON
     /// form, and without a meaning where an application is made.
@@ -79,7 +86,8 @@ impl NewApplication {
         }
         validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
         validate_metadata(&self.metadata)?;
-        validate_throttle_rate(self.throttle_rate)
+        validate_throttle_rate(self.throttle_rate)?;
+        self.retention.validate(&Retention::default())
     }
 
     /// Makes the application.
@@ -88,8 +96,8 @@ impl NewApplication {
     /// The first field that is out of its range.
     pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
         self.validate()?;
-        let NewApplication { name, uid, metadata, throttle_rate, if_unchanged_since: _ } = self;
-        Ok(Application { id, uid, name, metadata, throttle_rate, created_at: now, updated_at: now })
+        let NewApplication { name, uid, metadata, throttle_rate, retention, if_unchanged_since: _ } = self;
+        Ok(Application { id, uid, name, metadata, throttle_rate, retention, created_at: now, updated_at: now })
     }
 }
 

@@ -10,6 +10,8 @@
 //!                       └── canceled (why) ──────────────▶ CANCELED ──────┘ replay: a new round
 //! ```
 //!
+//! One with an ordering key is HELD, in place of waiting, while another of its key and endpoint goes first.
+//!
 //! Invariants: a delivery ends in exactly one terminal state a round; [`next`] alone decides what follows an
 //! outcome, for first tries, retries, lost leases and replays; an [`Outcome`] is the receiver's doing and
 //! never an error of ours.
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::DisableReason;
 use crate::id::{ApplicationId, EndpointId, MessageId};
+use crate::ordering::BlockedHead;
 use crate::profile::Profile;
 use crate::time::Timestamp;
 
@@ -68,6 +71,11 @@ pub enum State {
         /// Not before this time.
         due: Timestamp,
     },
+    /// Another delivery of its ordering key goes first. It waits once that has ended, or lets others pass.
+    Held {
+        /// The message whose delivery goes first.
+        behind: MessageId,
+    },
     /// An attempt is on its way.
     Leased {
         /// After this time it may be attempted again, whatever became of that attempt.
@@ -100,6 +108,8 @@ pub enum State {
 pub enum StateKind {
     /// To be attempted.
     Waiting,
+    /// Another one of its ordering key goes first.
+    Held,
     /// An attempt is on its way.
     Leased,
     /// The receiver has it.
@@ -160,7 +170,8 @@ pub struct Progress {
     pub tries: u32,
     /// The attempts of all rounds. They are numbered from 1.
     pub attempts: u32,
-    /// When this round was opened: the message's acceptance, or the replay.
+    /// When this round was opened: the message's acceptance (or when it is due), or the replay. One that was held has
+    /// here when its turn came, if that was later.
     pub since: Timestamp,
 }
 
@@ -176,6 +187,12 @@ impl Progress {
         Progress { tries: self.tries.saturating_add(1), attempts: self.attempts.saturating_add(1), ..self }
     }
 
+    /// It was held, and now it is its turn.
+    #[must_use]
+    pub(crate) fn promoted(self, now: Timestamp) -> Self {
+        Progress { since: self.since.max(now), ..self }
+    }
+
     /// The next round. Attempt numbers run on.
     #[must_use]
     pub fn next_round(self, now: Timestamp) -> Self {
@@ -188,6 +205,7 @@ impl State {
     pub fn kind(&self) -> StateKind {
         match self {
             State::Waiting { .. } => StateKind::Waiting,
+            State::Held { .. } => StateKind::Held,
             State::Leased { .. } => StateKind::Leased,
             State::Delivered { .. } => StateKind::Delivered,
             State::Dead { .. } => StateKind::Dead,
@@ -198,7 +216,7 @@ impl State {
     /// Whether the round has ended.
     pub fn is_terminal(&self) -> bool {
         match self {
-            State::Waiting { .. } | State::Leased { .. } => false,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => false,
             State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => true,
         }
     }
@@ -365,17 +383,25 @@ fn judge(profile: &Profile, outcome: Outcome) -> Verdict {
     }
 }
 
-/// What a message itself sets beside the profile's schedule.
+/// What a message, and for its ordering key its endpoint, set beside the profile's schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
     /// When the message expires. It binds the first round alone: whoever replays what has expired wants it all the same.
     pub expires_at: Option<Timestamp>,
+    /// If the message has an ordering key: what it does to those behind it while it fails.
+    pub blocked_head: Option<BlockedHead>,
 }
 
 impl Terms {
-    /// Whether an attempt at this time would come too late.
+    /// Whether an attempt at this time would come after the message's expiry.
     fn expired(&self, progress: Progress, time: Timestamp) -> bool {
         progress.round == 1 && self.expires_at.is_some_and(|end| time > end)
+    }
+
+    /// Whether a retry at this time would hold those behind it up for too long.
+    fn blocks(&self, progress: Progress, time: Timestamp) -> bool {
+        let patience = self.blocked_head.and_then(BlockedHead::patience);
+        patience.is_some_and(|patience| time > progress.since + patience)
     }
 }
 
@@ -412,13 +438,24 @@ pub fn next(
         return State::Dead { at: now, reason: DeadReason::Exhausted };
     };
     let due = now + profile.retry.jittered(delay, draw).max(not_before);
-    if terms.expired(progress, due) {
+    if terms.expired(progress, due) || terms.blocks(progress, due) {
         return State::Dead { at: now, reason: DeadReason::Expired };
     }
     if profile.retry.max_age.is_some_and(|age| due > progress.since + age) {
         return State::Dead { at: now, reason: DeadReason::TooOld };
     }
     State::Waiting { due }
+}
+
+/// Whether a delivery with an ordering key lets those behind it pass, now that [`next`] said what follows. `progress`
+/// counts the attempt that just ended.
+pub fn lets_pass(progress: Progress, state: State, terms: Terms) -> bool {
+    match state {
+        State::Waiting { .. } => terms.blocked_head.is_some_and(|rule| rule.lets_pass(progress.tries)),
+        // The store lets them pass by itself.
+        State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => false,
+        State::Held { .. } | State::Leased { .. } => false,
+    }
 }
 
 /// Why an endpoint is to be disabled after this outcome, if it is: the receiver says with it that it wants no more
@@ -463,6 +500,7 @@ mod tests {
     fn word(state: State) -> String {
         match state {
             State::Waiting { due } => format!("retry in {} s", due.since(NOW).as_secs()),
+            State::Held { .. } => "held".into(),
             State::Leased { .. } => "leased".into(),
             State::Delivered { .. } => "delivered".into(),
             State::Dead { reason, .. } => format!("dead: {reason:?}"),
@@ -599,7 +637,7 @@ mod tests {
     #[test]
     fn no_attempt_starts_after_its_message_expired_but_in_a_replay() {
         let second = Duration::from_secs(1);
-        let terms = |end| Terms { expires_at: Some(end) };
+        let terms = |end| Terms { expires_at: Some(end), blocked_head: None };
         let retried = |tries, round, end| {
             let progress = Progress { round, tries, attempts: tries, since: NOW };
             word(next(&profile("levers"), progress, answered(500), NOW, 0.5, Ok(()), terms(end)))
@@ -618,6 +656,32 @@ mod tests {
         assert_eq!(turn(Progress::new(NOW).tried(), NOW - second).as_deref(), Some("dead: Expired"));
         assert_eq!(turn(Progress::new(NOW).next_round(NOW), NOW - second), None);
         assert_eq!(before(Progress::new(NOW), NOW, Terms::default()), None);
+    }
+
+    #[test]
+    fn a_failing_head_waits_lets_pass_or_expires_as_its_endpoint_says() {
+        let after = |rule, tries, since| {
+            let terms = Terms { expires_at: None, blocked_head: rule };
+            let progress = Progress { tries, attempts: tries, ..Progress::new(since) };
+            let state = next(&profile("levers"), progress, answered(500), NOW, 0.5, Ok(()), terms);
+            (word(state), lets_pass(progress, state, terms))
+        };
+        let waits = |seconds: u64| (format!("retry in {seconds} s"), false);
+        for rule in [None, Some(BlockedHead::Wait)] {
+            assert_eq!(after(rule, 3, NOW), waits(25));
+        }
+        let skip = Some(BlockedHead::Skip { after_attempts: 2 });
+        assert_eq!(after(skip, 1, NOW), waits(1));
+        assert_eq!(after(skip, 2, NOW), ("retry in 5 s".into(), true));
+        assert_eq!(after(skip, 3, NOW), ("retry in 25 s".into(), true));
+        assert_eq!(after(skip, 4, NOW), ("dead: Exhausted".into(), false));
+        let expire = Some(BlockedHead::Expire { after_seconds: 10 });
+        let ago = |seconds| NOW - Duration::from_secs(seconds);
+        assert_eq!(after(expire, 2, ago(5)), waits(5));
+        assert_eq!(after(expire, 2, ago(6)), ("dead: Expired".into(), false), "the retry would come too late");
+        assert_eq!(after(expire, 1, ago(60)), ("dead: Expired".into(), false));
+        let patient = Terms { expires_at: None, blocked_head: expire };
+        assert_eq!(before(Progress::new(ago(60)), NOW, patient), None, "it has one attempt in any case");
     }
 
     #[test]
@@ -652,7 +716,7 @@ mod tests {
                 }
                 State::Delivered { .. } => prop_assert!((200..300).contains(&status)),
                 State::Dead { .. } => prop_assert!(!(200..300).contains(&status)),
-                State::Leased { .. } | State::Canceled { .. } => prop_assert!(false, "{:?}", state),
+                State::Held { .. } | State::Leased { .. } | State::Canceled { .. } => prop_assert!(false, "{:?}", state),
             }
         }
     }

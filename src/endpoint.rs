@@ -3,12 +3,9 @@
 //! Invariant: an [`Endpoint`] that exists has passed every check that needs no network.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::application::{validate_metadata, validate_throttle_rate, validate_uid};
@@ -16,7 +13,8 @@ use crate::header::{CustomHeader, is_reserved, validate_headers};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::message::{validate_channel, validate_event_type};
-use crate::profile::{BodyMode, Profile, SecretRule, validate_timeout};
+use crate::ordering::BlockedHead;
+use crate::profile::{BodyMode, Profile, ProfileChoice, SecretRule, validate_timeout};
 use crate::retry::RetrySettings;
 use crate::secret::Secret;
 use crate::signature;
@@ -149,6 +147,9 @@ pub struct EndpointSettings {
     /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_disable: Option<bool>,
@@ -167,54 +168,6 @@ pub struct EndpointSettings {
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-}
-
-/// A built-in profile by name, or a profile of the caller's own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum ProfileChoice {
-    /// A built-in profile's name.
-    Named(String),
-    /// A profile written out.
-    Custom(Box<Profile>),
-}
-
-// By hand, so that an error in a written-out profile names the member and not "no variant fits".
-impl<'de> Deserialize<'de> for ProfileChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrProfile;
-        impl<'de> Visitor<'de> for NameOrProfile {
-            type Value = ProfileChoice;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a profile's name or a profile")
-            }
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<ProfileChoice, E> {
-                Ok(name.into())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileChoice, A::Error> {
-                Profile::deserialize(MapAccessDeserializer::new(map)).map(ProfileChoice::from)
-            }
-        }
-        deserializer.deserialize_any(NameOrProfile)
-    }
-}
-
-impl Default for ProfileChoice {
-    fn default() -> Self {
-        ProfileChoice::Named("svix".into())
-    }
-}
-
-impl From<&str> for ProfileChoice {
-    fn from(name: &str) -> Self {
-        ProfileChoice::Named(name.to_owned())
-    }
-}
-
-impl From<Profile> for ProfileChoice {
-    fn from(profile: Profile) -> Self {
-        ProfileChoice::Custom(Box::new(profile))
-    }
 }
 
 /// What an endpoint is made from, or changed to: its settings and, where the caller has them, its secret and whether it
@@ -335,6 +288,12 @@ impl NewEndpoint {
         self
     }
 
+    /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
+    pub fn blocked_head(mut self, rule: BlockedHead) -> Self {
+        self.settings.blocked_head = Some(rule);
+        self
+    }
+
     /// Whether it is disabled once it has done nothing but fail for `Config::disable_after`. Default: yes.
     pub fn auto_disable(mut self, auto_disable: bool) -> Self {
         self.settings.auto_disable = Some(auto_disable);
@@ -361,6 +320,7 @@ impl EndpointSettings {
             retry: None,
             max_in_flight: None,
             throttle_rate: None,
+            blocked_head: None,
             auto_disable: None,
             event_types: Vec::new(),
             channels: Vec::new(),
@@ -422,6 +382,7 @@ impl EndpointSettings {
             return Err(Invalid::new("maxInFlight", "must be between 1 and 1,024"));
         }
         validate_throttle_rate(self.throttle_rate)?;
+        self.blocked_head.unwrap_or_default().validate()?;
         if profile.event_types_required && self.event_types.is_empty() {
             return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
         }
@@ -554,6 +515,10 @@ mod tests {
             (EndpointSettings { uid: Some("ep_1".into()), ..base() }, "uid"),
             (EndpointSettings { timeout_ms: Some(300_001), ..base() }, "timeoutMs"),
             (EndpointSettings { max_in_flight: Some(0), ..base() }, "maxInFlight"),
+            (
+                EndpointSettings { blocked_head: Some(BlockedHead::Skip { after_attempts: 0 }), ..base() },
+                "blockedHead.afterAttempts",
+            ),
             (EndpointSettings { throttle_rate: Some(0), ..base() }, "throttleRate"),
             (EndpointSettings { throttle_rate: Some(65_536), ..base() }, "throttleRate"),
             (

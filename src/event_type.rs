@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::application::validate_name;
 use crate::invalid::Invalid;
 use crate::message::validate_event_type;
+use crate::retention::Retention;
 use crate::time::Timestamp;
 
 /// The longest description of an event type, in bytes: 4 KiB.
@@ -30,6 +31,9 @@ pub struct EventType {
     pub schemas: Option<Value>,
     /// The feature flag that a receiver needs to be shown it. It is kept and shown; nothing is filtered by it.
     pub feature_flag: Option<String>,
+    /// How long messages of it are kept, where that differs from the server's rule.
+    #[serde(skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed: with each change a later time.
@@ -59,6 +63,9 @@ pub struct NewEventType {
     /// nothing is filtered by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_flag: Option<String>,
+    /// How long messages of it are kept, where that is to differ from the server's rule. See [`Retention`].
+    #[serde(default, skip_serializing_if = "Retention::is_empty")]
+    pub retention: Retention,
     /// Changes an event type only if its `updated_at` is still this one; [`Error::Conflict`](crate::Error::Conflict)
     /// otherwise. For a caller who reads, changes and writes back. Default: the last writer wins. No part of the JSON
     /// form, and without a meaning for `create_event_type`.
@@ -87,6 +94,7 @@ impl NewEventType {
             return Err(Invalid::new("description", "has at most 4 KiB"));
         }
         self.feature_flag.as_deref().map_or(Ok(()), |flag| validate_name("featureFlag", flag))?;
+        self.retention.validate(&Retention::default())?;
         let text = match &self.schemas {
             Some(Value::Object(versions)) => serde_json::to_string(versions).expect("a JSON value has a text"),
             Some(_) => return Err(Invalid::new("schemas", "must be an object of JSON Schemas by version")),
@@ -100,8 +108,8 @@ impl NewEventType {
 
     /// The event type, once it has been checked.
     pub(crate) fn build(self, created_at: Timestamp, updated_at: Timestamp) -> EventType {
-        let NewEventType { name, description, archived, deprecated, schemas, feature_flag, .. } = self;
-        EventType { name, description, archived, deprecated, schemas, feature_flag, created_at, updated_at }
+        let NewEventType { name, description, archived, deprecated, schemas, feature_flag, retention, .. } = self;
+        EventType { name, description, archived, deprecated, schemas, feature_flag, retention, created_at, updated_at }
     }
 }
 

@@ -25,7 +25,9 @@ pub mod levers;
 pub mod levrage;
 mod message;
 mod open_enum;
+mod ordering;
 pub mod profile;
+mod retention;
 mod retry;
 mod secret;
 pub mod signature;
@@ -38,6 +40,7 @@ mod delivery;
 mod fanout;
 mod health;
 mod standing;
+mod throttle;
 
 // port
 pub mod clock;
@@ -73,16 +76,17 @@ pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
-    before, closes, next,
+    before, closes, lets_pass, next,
 };
-pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, SigningKey};
+pub use endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus, NewEndpoint, SigningKey};
 pub use error::Error;
 pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    Config, Failing, IssuedToken, JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob,
-    ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, IssuedToken, JobStatus,
+    KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo,
+    ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
@@ -90,7 +94,10 @@ pub use invalid::Invalid;
 pub use key_file::KeyFile;
 pub use keyring::Keyring;
 pub use message::{Message, NewMessage, NoRoute, Routing};
-pub use profile::Profile;
+pub use ordering::BlockedHead;
+pub use profile::{Profile, ProfileChoice};
+pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
+pub use standing::Failing;
 pub use time::{NotATimestamp, Timestamp};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::invalid::Invalid;
+use crate::ordering::KeyHash;
 use crate::time::Timestamp;
 
 /// The most channels of one message.
@@ -234,6 +235,11 @@ impl Message {
     /// When its first attempts are due.
     pub(crate) fn due(&self) -> Timestamp {
         self.deliver_at.unwrap_or(self.accepted_at)
+    }
+
+    /// Its ordering key, as indexes have it.
+    pub(crate) fn key_hash(&self) -> Option<KeyHash> {
+        self.ordering_key.as_deref().map(KeyHash::of)
     }
 }
 

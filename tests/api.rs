@@ -20,12 +20,16 @@ mod idempotency;
 mod intake;
 #[path = "api/log.rs"]
 mod log;
+#[path = "api/options.rs"]
+mod options;
 #[path = "api/overload.rs"]
 mod overload;
 #[path = "api/replays.rs"]
 mod replays;
 #[path = "api/resources.rs"]
 mod resources;
+#[path = "api/standing.rs"]
+mod standing;
 mod support;
 #[path = "api/upkeep.rs"]
 mod upkeep;

@@ -19,12 +19,16 @@ mod claim;
 mod count;
 #[path = "conformance/enqueue.rs"]
 mod enqueue;
+#[path = "conformance/erase.rs"]
+mod erase;
 #[path = "conformance/expunge.rs"]
 mod expunge;
 #[path = "conformance/life.rs"]
 mod life;
 #[path = "conformance/model.rs"]
 mod model;
+#[path = "conformance/order.rs"]
+mod order;
 #[path = "conformance/query.rs"]
 mod query;
 #[path = "conformance/record.rs"]
@@ -113,6 +117,21 @@ macro_rules! conformance {
                 a_batch_is_answered_in_its_order
                 a_large_batch_settles_completely
             }
+            order {
+                of_one_key_one_goes_first_and_others_flow
+                those_behind_wait_for_each_retry_and_follow_each_way_to_end
+                a_held_delivery_is_canceled_without_a_trace_in_the_order
+                a_lane_is_canceled_with_what_is_held_first_up_to_the_limit
+                a_settlement_can_let_others_pass
+                what_is_replayed_takes_its_place_in_the_order
+                a_batch_of_replays_keeps_the_order_of_a_key
+                what_is_held_and_due_later_waits_until_then
+                the_order_outlives_restarts_and_lost_leases
+                requests_of_one_write_see_each_other_s_order
+                a_long_order_is_gone_through_completely
+                retention_keeps_what_is_held
+                a_batch_that_is_canceled_lets_none_of_itself_follow
+            }
             replay {
                 a_replay_opens_a_round_of_what_has_ended
                 a_replay_hastens_what_waits
@@ -144,6 +163,12 @@ macro_rules! conformance {
                 what_is_of_an_expunged_message_is_not_replayed
                 a_message_is_expunged_while_others_are_sent
             }
+            erase {
+                an_erased_message_leaves_nothing
+                what_is_being_attempted_is_erased_once_that_has_ended
+                what_an_erased_message_held_goes_on
+                the_rest_of_an_application_goes_and_no_other_s
+            }
             retention {
                 retention_keeps_what_has_not_ended
                 retention_removes_what_was_delivered_before_its_time
@@ -152,6 +177,10 @@ macro_rules! conformance {
                 retention_forgets_no_idempotency_key_of_another_message
                 retention_leaves_nothing_of_a_message
                 retention_walks_all_applications_by_pages
+                payloads_go_before_their_message_once_it_has_ended
+                attempts_go_before_their_message_and_the_numbers_go_on
+                a_payload_goes_at_once_where_all_of_its_deliveries_succeeded
+                exceptions_hold_for_their_application_and_event_type
             }
             query {
                 messages_are_listed_in_each_order_and_completely

@@ -212,6 +212,22 @@ fn compare(rounds: u64, least: u64, acknowledged: &BTreeMap<u64, String>, arriva
     let messages: HashSet<&str> = accepted.keys().map(|(message, _)| message.as_str()).collect();
     let numbers: HashSet<u64> = numbers.into_values().collect();
 
+    // Of each key none arrives before the one that was sent before it has: neither for the first time nor again.
+    let mut accepted_of: HashMap<(&str, u64), u64> = HashMap::new();
+    let mut ordered = 0;
+    for arrival in arrivals {
+        let Some(key) = sender::ordering_key(arrival.number) else { continue };
+        let last = accepted_of.get(&(arrival.path.as_str(), key)).copied();
+        let step = 8 * 8;
+        let expected = last.map_or(key, |last| last + step);
+        assert!(arrival.number == expected || Some(arrival.number) == last, "{arrival:?} after {last:?}");
+        if arrival.accepted {
+            accepted_of.insert((arrival.path.as_str(), key), arrival.number);
+            ordered += 1;
+        }
+    }
+    assert!(ordered > 100, "{ordered} messages had a key");
+
     // What the log calls delivered, the receiver has accepted; each delivery once in the log.
     let delivered: Vec<_> = log.iter().filter(|attempt| attempt.result == StateKind::Delivered).collect();
     let place = |attempt: &Attempt| {

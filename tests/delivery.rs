@@ -9,12 +9,16 @@ mod support;
 mod attempts;
 #[path = "delivery/bodies.rs"]
 mod bodies;
+#[path = "delivery/erase.rs"]
+mod erase;
 #[path = "delivery/expunge.rs"]
 mod expunge;
 #[path = "delivery/lanes.rs"]
 mod lanes;
 #[path = "delivery/life.rs"]
 mod life;
+#[path = "delivery/ordering.rs"]
+mod ordering;
 #[path = "delivery/outcomes.rs"]
 mod outcomes;
 #[path = "delivery/schedule.rs"]

@@ -93,6 +93,6 @@ impl Subject {
             truncated: false,
             expunged: false,
         });
-        Settlement { lease, attempt: Some(attempt), state: State::Delivered { at: self.clock.now() } }
+        Settlement { lease, attempt: Some(attempt), state: State::Delivered { at: self.clock.now() }, lets_pass: false }
     }
 }

@@ -9,6 +9,7 @@ use super::arguments::pair;
 use super::exit::{Exit, Problem};
 use super::out::confirm;
 use super::records::{Application, Record, list};
+use super::retention::Rules;
 use super::table::Table;
 use super::target::{Session, Target};
 use super::times;
@@ -40,6 +41,8 @@ pub(super) enum What {
         /// Whatever you want to keep with it
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
+        #[command(flatten)]
+        retention: Rules,
         /// Take the one that has this uid, if there is one
         #[arg(long, requires = "uid")]
         get_if_exists: bool,
@@ -62,6 +65,8 @@ pub(super) enum What {
         /// All of its metadata
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
+        #[command(flatten)]
+        retention: Rules,
     },
     /// Deletes one, with its endpoints
     Delete {
@@ -89,6 +94,8 @@ struct Settings<'a> {
     uid: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -102,16 +109,16 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
     let api = &session.api;
     match what {
         What::List { limit } => return show_list(session, limit).await,
-        What::Create { name, uid, metadata, get_if_exists } => {
-            let settings =
-                Settings { name: Some(&name), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
+        What::Create { name, uid, metadata, retention, get_if_exists } => {
+            let (metadata, retention) = (metadata.into_iter().collect(), retention.member()?);
+            let settings = Settings { name: Some(&name), uid: uid.as_deref(), metadata, retention };
             let query = if get_if_exists { vec![("get_if_exists", "true".to_owned())] } else { Vec::new() };
             show(session, &api.post(&["app"], &query, &settings).await?)?;
         }
         What::Get { app } => show(session, &api.get(&["app", &app], &Vec::new()).await?)?,
-        What::Update { app, name, uid, metadata } => {
-            let settings =
-                Settings { name: name.as_deref(), uid: uid.as_deref(), metadata: metadata.into_iter().collect() };
+        What::Update { app, name, uid, metadata, retention } => {
+            let (metadata, retention) = (metadata.into_iter().collect(), retention.member()?);
+            let settings = Settings { name: name.as_deref(), uid: uid.as_deref(), metadata, retention };
             show(session, &api.patch(&["app", &app], &settings).await?)?;
         }
         What::Delete { app, yes } => {
@@ -165,5 +172,6 @@ fn show(session: &Session, app: &Record<Application>) -> Result<(), Problem> {
     for (name, value) in &app.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }
+    super::retention::show(out, app.retention.as_ref())?;
     out.field("created", &app.created_at)
 }

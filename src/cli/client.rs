@@ -143,6 +143,11 @@ impl Client {
         Ok(())
     }
 
+    /// Deletes something that answers what becomes of it.
+    pub(super) async fn delete_with<T: DeserializeOwned>(&self, path: &[&str], query: &Query) -> Result<T, Problem> {
+        read(&self.call(Method::DELETE, path, query, None, None).await?)
+    }
+
     /// Posts bytes under an idempotency key, if there is one. With a key, a post that found no connection is tried once more.
     pub(super) async fn post_bytes<T: DeserializeOwned>(
         &self,

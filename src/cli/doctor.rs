@@ -73,6 +73,7 @@ struct Counts {
     uid: Option<String>,
     messages: u64,
     waiting: u64,
+    held: u64,
     leased: u64,
     delivered: u64,
     dead: u64,
@@ -144,15 +145,15 @@ fn show_keys(out: &Out, keys: &Keys) -> Result<(), Problem> {
 }
 
 fn show_counts(out: &Out, applications: &[Counts]) -> Result<(), Problem> {
-    let head = ["application", "uid", "messages", "waiting", "on their way", "delivered", "dead", "canceled"];
+    let head = ["application", "uid", "messages", "waiting", "held", "on their way", "delivered", "dead", "canceled"];
     let mut table = Table::new(&head);
     for counts in applications {
-        let Counts { messages, waiting, leased, delivered, dead, canceled, .. } = counts;
-        let [messages, waiting, leased, delivered, dead, canceled] =
-            [messages, waiting, leased, delivered, dead, canceled].map(u64::to_string);
+        let Counts { messages, waiting, held, leased, delivered, dead, canceled, .. } = counts;
+        let [messages, waiting, held, leased, delivered, dead, canceled] =
+            [messages, waiting, held, leased, delivered, dead, canceled].map(u64::to_string);
         let style = if counts.adds_up { Style::Plain } else { Style::Bad };
         let uid = counts.uid.as_deref().unwrap_or("-");
-        let cells = [counts.id.as_str(), uid, &messages, &waiting, &leased, &delivered, &dead, &canceled];
+        let cells = [counts.id.as_str(), uid, &messages, &waiting, &held, &leased, &delivered, &dead, &canceled];
         table.styled(cells.map(|cell| (cell, style)), (!counts.adds_up).then_some("these do not add up"));
     }
     table.print(out, "there are no applications")

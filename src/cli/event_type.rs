@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::arguments::Json;
 use super::exit::{Exit, Problem};
 use super::records::{EventType, Record, list};
+use super::retention::Rules;
 use super::table::Table;
 use super::target::{Session, Target};
 
@@ -28,6 +29,8 @@ pub(super) struct Settings {
     /// Whether it is going out of use
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     deprecated: Option<bool>,
+    #[command(flatten)]
+    retention: Rules,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -78,6 +81,7 @@ impl Settings {
             ("description", self.description.as_deref().map(Value::from)),
             ("schemas", self.schemas.as_ref().map(Json::value).transpose()?),
             ("deprecated", self.deprecated.map(Value::from)),
+            ("retention", self.retention.member()?),
         ];
         Ok(members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect())
     }
@@ -142,5 +146,6 @@ fn show(session: &Session, event_type: &Record<EventType>) -> Result<(), Problem
     }
     out.field("name", &event_type.value.name)?;
     out.field("description", &event_type.value.description)?;
-    out.field("state", state(&event_type.value))
+    out.field("state", state(&event_type.value))?;
+    super::retention::show(out, event_type.value.retention.as_ref())
 }

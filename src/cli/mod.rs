@@ -8,10 +8,12 @@
 
 mod app;
 mod arguments;
+mod cancel;
 mod client;
 mod compact;
 mod doctor;
 mod endpoint;
+mod erase;
 mod escape;
 mod event_type;
 mod exit;
@@ -25,6 +27,7 @@ mod offline;
 mod out;
 mod records;
 mod replay;
+mod retention;
 mod secrets;
 mod send;
 mod serve;
@@ -80,10 +83,11 @@ enum Command {
     Messages(messages::Options),
     Show(show::Options),
     Resend(show::Resend),
-    Cancel(show::Cancel),
+    Cancel(cancel::Options),
     Replay(replay::Options),
     Doctor(doctor::Options),
     Compact(compact::Options),
+    Erase(erase::Options),
     Key(key::Options),
     Listen(listen::Options),
     Sign(sign::Sign),
@@ -150,13 +154,14 @@ async fn carry_out(command: Command) -> Result<ExitCode, Problem> {
             options.at.clone().with(async |session| show::resend(session, options).await).await?
         }
         Command::Cancel(options) => {
-            options.at.clone().with(async |session| show::cancel(session, options).await).await?
+            options.at.clone().with(async |session| cancel::run(session, options).await).await?
         }
         Command::Replay(options) => {
             options.at.clone().with(async |session| replay::run(session, options).await).await?
         }
         Command::Doctor(options) => options.at.with(async |session| doctor::run(session).await).await?,
         Command::Compact(options) => options.at.with(async |session| compact::run(session).await).await?,
+        Command::Erase(options) => options.at.clone().with(async |session| erase::run(session, options).await).await?,
         Command::Key(options) => key::run(options).await?,
         Command::Listen(options) => listen::run(options).await?,
         Command::Sign(options) => sign::sign(options).await?,

@@ -81,6 +81,8 @@ pub(super) struct Application {
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
     #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
+    #[serde(default)]
     pub(super) created_at: String,
 }
 
@@ -110,6 +112,8 @@ pub(super) struct Endpoint {
     pub(super) auto_disable: Option<bool>,
     #[serde(default)]
     pub(super) replay_only: bool,
+    #[serde(default)]
+    pub(super) blocked_head: Value,
     #[serde(default)]
     pub(super) created_at: String,
 }
@@ -190,6 +194,8 @@ pub(super) struct EventType {
     pub(super) archived: bool,
     #[serde(default)]
     pub(super) deprecated: bool,
+    #[serde(default)]
+    pub(super) retention: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -310,6 +316,7 @@ pub(super) struct State {
     pub(super) state: String,
     pub(super) at: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -112,6 +112,10 @@ fn standing(destination: &Destination) -> (Style, String) {
             let next = destination.next_attempt.as_deref().unwrap_or("soon");
             (Style::Waiting, format!("waiting, next attempt {next}, {}", attempts(destination)))
         }
+        "held" => {
+            let behind = state.behind.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
+            (Style::Waiting, format!("held behind message{behind} of its ordering key, {}", attempts(destination)))
+        }
         "leased" => (Style::Waiting, format!("on its way, {}", attempts(destination))),
         "dead" => (Style::Bad, format!("a dead letter{at}{why}, {}", attempts(destination))),
         "canceled" => (Style::Bad, format!("canceled{at}{why}, {}", attempts(destination))),
@@ -195,43 +199,6 @@ pub(super) async fn resend(session: &Session, options: Resend) -> Result<Exit, P
     match session.not_delivering().await {
         Some(why) => session.out.note(&format!("{message} is to be attempted again, but not yet: {why}")),
         None => session.out.note(&format!("{message} is attempted again: ringback show {app} {message}")),
-    }
-    Ok(Exit::Done)
-}
-
-/// Cancels what waits of a message
-#[derive(Debug, clap::Args)]
-pub(super) struct Cancel {
-    #[command(flatten)]
-    pub(super) at: Target,
-    /// The application's id or uid
-    app: String,
-    /// The message's id, or your own id of the event
-    message: String,
-    /// The endpoint's id or uid [default: all of them]
-    endpoint: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Canceled {
-    canceled: u64,
-}
-
-/// Cancels. Nothing that waited is no error: it has ended already.
-pub(super) async fn cancel(session: &Session, options: Cancel) -> Result<Exit, Problem> {
-    let Cancel { app, message, endpoint, .. } = &options;
-    let mut path = vec!["app", app, "msg", message];
-    path.extend(endpoint.iter().flat_map(|endpoint| ["endpoint", endpoint]));
-    path.push("cancel");
-    let Record { raw, value } = session.api.post::<Record<Canceled>>(&path, &Vec::new(), &json!({})).await?;
-    if session.out.json() {
-        session.out.raw(&raw)?;
-    } else {
-        session.out.line(&match value.canceled {
-            0 => "nothing of it was waiting".to_owned(),
-            1 => "1 delivery is canceled".to_owned(),
-            count => format!("{count} deliveries are canceled"),
-        })?;
     }
     Ok(Exit::Done)
 }

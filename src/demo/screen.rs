@@ -96,7 +96,7 @@ impl Screen {
         let style = match attempted.result {
             StateKind::Delivered => Style::Good,
             StateKind::Dead | StateKind::Canceled => Style::Bad,
-            StateKind::Waiting | StateKind::Leased => Style::Waiting,
+            StateKind::Waiting | StateKind::Held | StateKind::Leased => Style::Waiting,
         };
         let mut line = format!(
             "{} {:<9}{:<27}#{} {:<7} {} {}",
@@ -187,6 +187,7 @@ fn cells(row: &Row) -> [String; 5] {
 fn state(kind: StateKind) -> &'static str {
     match kind {
         StateKind::Waiting => "waiting",
+        StateKind::Held => "held",
         StateKind::Leased => "on its way",
         StateKind::Delivered => "delivered",
         StateKind::Dead => "dead letter",
@@ -206,7 +207,7 @@ fn trigger(trigger: Trigger) -> &'static str {
 fn after(attempted: &Attempted, verified: bool) -> String {
     match (attempted.result, attempted.wait_ms) {
         (StateKind::Waiting, Some(wait)) => format!("next in {}", seconds(Duration::from_millis(wait))),
-        (StateKind::Waiting | StateKind::Leased, _) => "is tried again".to_owned(),
+        (StateKind::Waiting | StateKind::Held | StateKind::Leased, _) => "is tried again".to_owned(),
         (StateKind::Delivered, _) if verified => "delivered, and verified by its receiver".to_owned(),
         (StateKind::Delivered, _) => "delivered, but its receiver objects".to_owned(),
         (StateKind::Dead, _) => "no retry is left: a dead letter".to_owned(),

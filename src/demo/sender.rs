@@ -242,7 +242,11 @@ impl Sender {
         let ended = attempt.started_at + attempt.timing.total();
         Ok(now.filter(|now| now.progress.attempts == attempt.number).and_then(|now| match now.state {
             State::Waiting { due } => u64::try_from(due.since(ended).as_millis()).ok(),
-            State::Leased { .. } | State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => None,
+            State::Held { .. }
+            | State::Leased { .. }
+            | State::Delivered { .. }
+            | State::Dead { .. }
+            | State::Canceled { .. } => None,
         }))
     }
 

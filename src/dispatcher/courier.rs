@@ -89,7 +89,9 @@ async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination, terms: 
         None => parts.store.message(lease.delivery.lane.application, lease.delivery.message).await,
     };
     if let Ok(Some(message)) = &message {
-        *terms = Terms { expires_at: message.expires_at };
+        let rule = destination.endpoint.settings.blocked_head.unwrap_or_default();
+        let blocked_head = message.ordering_key.is_some().then_some(rule);
+        *terms = Terms { expires_at: message.expires_at, blocked_head };
     }
     if lease.lost {
         return Some(Tried::with(LOST, false));

@@ -20,6 +20,7 @@ impl Ringback {
     /// # Errors
     /// [`Error::Invalid`] names the field; [`Error::UidTaken`].
     pub async fn create_application(&self, new: NewApplication) -> Result<Application, Error> {
+        new.retention.validate(&self.inner.config.retention())?;
         let now = self.now();
         let (time, random) = self.inner.ids.next(now);
         let application = new.build(ApplicationId::from_parts(time, random), now)?;
@@ -43,6 +44,7 @@ impl Ringback {
             list_version: 0,
             endpoints: BTreeMap::new(),
         });
+        self.inner.rules_changed.notify_one();
         Ok(application)
     }
 
@@ -83,6 +85,7 @@ impl Ringback {
         let tenant = self.tenant(id)?;
         let old = &tenant.application;
         self.check_unchanged(Some(old.updated_at), new.if_unchanged_since)?;
+        new.retention.validate(&self.inner.config.retention())?;
         let changed = new.build(id, self.later_than(old.updated_at))?;
         let changed = Application { created_at: old.created_at, ..changed };
         let mut batch = vec![Put {
@@ -111,6 +114,7 @@ impl Ringback {
         }
         let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
         self.inner.directory.show(tenant);
+        self.inner.rules_changed.notify_one();
         Ok(changed)
     }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
 use crate::id::JobId;
-use crate::store::{Cancel, Prune, Put, Record, RecordKey, RecordKind};
+use crate::store::{Cancel, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::Ringback;
 use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
-const BITE: usize = 250;
+pub(super) const BITE: usize = 250;
 /// How long operational events wait that there was no room for.
 const UNTIL_ROOM: Duration = Duration::from_secs(5);
 /// How long the chores wait after the store failed.
@@ -25,8 +25,6 @@ struct Agenda {
     prune_at: Timestamp,
     /// Running jobs, the oldest first, and when each gets on.
     jobs: BTreeMap<JobId, Timestamp>,
-    /// When the counts of failing endpoints are written next.
-    counts_at: Timestamp,
     /// When events that there was no room for are sent.
     tell_at: Option<Timestamp>,
 }
@@ -38,10 +36,9 @@ impl Agenda {
     }
 
     /// When there is something to do again.
-    fn next(&self, most: usize, any_failing: bool) -> Timestamp {
+    fn next(&self, most: usize, standings: Option<Timestamp>) -> Timestamp {
         let jobs = self.active(most).map(|(_, at)| at);
-        let counts = any_failing.then_some(self.counts_at);
-        jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
+        jobs.chain(standings).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
 }
 
@@ -56,7 +53,7 @@ impl Ringback {
                 if !std::mem::replace(&mut known, true) {
                     self.find_jobs(&mut agenda).await.inspect_err(|_| known = false)?;
                 }
-                self.keep_standings(&mut agenda.counts_at).await?;
+                self.keep_standings().await?;
                 self.sweep().await?;
                 self.advance_jobs(&mut agenda).await?;
                 self.turn_over().await?;
@@ -65,9 +62,7 @@ impl Ringback {
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => {
-                        agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing())
-                    }
+                    Ok(()) => agenda.next(self.inner.config.max_running_replays, self.inner.observed.look_at()),
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -123,6 +118,8 @@ impl Ringback {
         for job in self.replay_jobs().await? {
             if job.status == JobStatus::Running {
                 agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+            } else if !job.told {
+                self.tell_of_replay(job.id).await?;
             }
         }
         Ok(())
@@ -137,7 +134,10 @@ impl Ringback {
             match self.advance_replay(id).await {
                 Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
                 // Finished, paused, stopped, or its record is lost.
-                Ok(None) | Err(Error::NotFound(_)) => drop(agenda.jobs.remove(&id)),
+                Ok(None) | Err(Error::NotFound(_)) => {
+                    self.tell_of_replay(id).await?;
+                    agenda.jobs.remove(&id);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -154,38 +154,12 @@ impl Ringback {
         Ok(())
     }
 
-    /// Removes what retention allows, now; answers how many messages. [`run`](Ringback::run) does it every
-    /// `Config::prune_every`.
-    ///
-    /// With the messages go replay jobs that ended longer ago than `Config::keep_delivered`, and tokens and receipts
-    /// that have expired. The records of endpoints and applications that were deleted stay, without their secrets: the
-    /// log names them.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub async fn prune(&self) -> Result<usize, Error> {
-        let now = self.now();
-        let config = &self.inner.config;
-        let mut prune = Prune {
-            now,
-            delivered_before: now - config.keep_delivered,
-            ended_before: now - config.keep_ended,
-            after: None,
-            limit: BITE,
-        };
-        let mut removed = 0;
-        loop {
-            let pruned = self.inner.store.prune(prune.clone()).await?;
-            removed += pruned.removed;
-            if pruned.next.is_none() {
-                break;
-            }
-            prune.after = pruned.next;
-        }
+    /// Removes records that nobody needs any more: expired tokens and receipts, jobs that ended long ago.
+    pub(super) async fn prune_records(&self) -> Result<(), Error> {
         self.prune_tokens().await?;
         self.prune_receipts().await?;
-        self.prune_jobs().await?;
-        Ok(removed)
+        self.prune_erasures().await?;
+        self.prune_jobs().await
     }
 
     /// Removes jobs that ended long ago.
@@ -283,7 +257,7 @@ mod tests {
         assert_eq!(then[0], first[0], "it rests");
         assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
         while !agenda.jobs.is_empty() {
-            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
+            fixture.clock.pass(agenda.next(most, None).since(ringback.now()));
             ringback.advance_jobs(&mut agenda).await.unwrap();
         }
         ringback.resume_replay(ids[0]).await.unwrap();

@@ -10,6 +10,7 @@ use crate::egress::{Policy, Proxy};
 use crate::id::ApplicationId;
 use crate::invalid::Invalid;
 use crate::keyring::Keyring;
+use crate::retention::Retention;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
 
 /// Where the keys come from that endpoints' signing keys and header values are sealed under in the store.
@@ -74,6 +75,13 @@ pub struct Config {
     pub keep_delivered: Duration,
     /// How long messages with a dead or canceled delivery are kept, with their attempts. Default: 90 days.
     pub keep_ended: Duration,
+    /// How long payloads are kept, once all deliveries of their message have ended; the rest of the message stays. Default:
+    /// as long as their message.
+    pub keep_payloads: Option<Duration>,
+    /// How long attempts are kept, with the bodies of their responses. Default: as long as their message.
+    pub keep_attempts: Option<Duration>,
+    /// Whether a payload goes as soon as its message is delivered everywhere. Default: no.
+    pub delete_on_success: bool,
     /// How often retention looks for what it may remove. Default: 1 hour.
     pub prune_every: Duration,
     /// How long [`shutdown`](crate::Ringback::shutdown) lets requests on their way finish. Default: 30 seconds.
@@ -116,6 +124,9 @@ impl Default for Config {
             idempotency_window: DAY,
             keep_delivered: DAY * 30,
             keep_ended: DAY * 90,
+            keep_payloads: None,
+            keep_attempts: None,
+            delete_on_success: false,
             prune_every: Duration::from_secs(3600),
             shutdown_grace: Duration::from_secs(30),
             max_open_bytes: 8 << 30,
@@ -131,6 +142,17 @@ impl Config {
     /// The defaults, with the store in this folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Config { path: path.into(), ..Config::default() }
+    }
+
+    /// The server's own rule of retention.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            keep_delivered: Some(self.keep_delivered),
+            keep_ended: Some(self.keep_ended),
+            keep_payloads: self.keep_payloads,
+            keep_attempts: self.keep_attempts,
+            delete_on_success: Some(self.delete_on_success),
+        }
     }
 
     /// Checks the ranges.
@@ -167,6 +189,16 @@ impl Config {
         if self.prune_every < Duration::from_millis(10) {
             return Err(Invalid::new("pruneEvery", "must be at least 10 milliseconds"));
         }
+        let longest = self.keep_delivered.max(self.keep_ended);
+        for (field, span) in [("keepPayloads", self.keep_payloads), ("keepAttempts", self.keep_attempts)] {
+            if span.is_some_and(|span| span.is_zero() || span > longest) {
+                return Err(Invalid::new(field, "must be more than 0, and not longer than the messages are kept"));
+            }
+        }
+        if self.delete_on_success && self.keep_payloads.is_some() {
+            let problem = "must not be set with keepPayloads: payloads either go at once, or after a time";
+            return Err(Invalid::new("deleteOnSuccess", problem));
+        }
         if self.nameservers.iter().any(|server| server.port() == 0) {
             return Err(Invalid::new("nameservers", "must have a port; name servers answer at 53"));
         }
@@ -183,5 +215,20 @@ mod tests {
         let with = |server: &str| Config { nameservers: vec![server.parse().unwrap()], ..Config::default() };
         assert_eq!(with("10.0.0.2:0").validate().unwrap_err().field(), "nameservers");
         assert!(with("10.0.0.2:53").validate().is_ok());
+    }
+
+    #[test]
+    fn spans_of_payloads_and_attempts_are_not_longer_than_their_messages_are_kept() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate().map_err(|invalid| invalid.field().to_owned())
+        };
+        assert_eq!(refused(|config| config.keep_payloads = Some(DAY * 91)), Err("keepPayloads".into()));
+        assert_eq!(refused(|config| config.keep_attempts = Some(Duration::ZERO)), Err("keepAttempts".into()));
+        let both = |config: &mut Config| (config.keep_payloads, config.delete_on_success) = (Some(DAY), true);
+        assert_eq!(refused(both), Err("deleteOnSuccess".into()));
+        assert_eq!(refused(|config| config.keep_payloads = Some(DAY * 90)), Ok(()));
     }
 }

@@ -81,6 +81,7 @@ impl Ringback {
     /// [`Error::Storage`].
     pub async fn create_event_type(&self, new: NewEventType) -> Result<Arc<EventType>, Error> {
         let text = new.checked()?;
+        new.retention.validate(&self.inner.config.retention())?;
         let _claim = self.inner.event_types.claim(&new.name)?;
         if let Some(record) = self.inner.store.get(records::event_type_key(&new.name)).await? {
             // It is shown as well, unless the call that made it was dropped before it returned.
@@ -93,7 +94,9 @@ impl Ringback {
         if !self.inner.store.put(write(&event_type, &text, None)).await? {
             return Err(Error::NameTaken(event_type.name));
         }
-        Ok(self.inner.event_types.show(event_type, text.len()))
+        let shown = self.inner.event_types.show(event_type, text.len());
+        self.inner.rules_changed.notify_one();
+        Ok(shown)
     }
 
     /// Registers an event type, or changes the one with its name: everything is replaced by what is given. Says whether
@@ -107,6 +110,7 @@ impl Ringback {
     /// or was since the time that is given; [`Error::Storage`].
     pub async fn put_event_type(&self, new: NewEventType) -> Result<(Arc<EventType>, bool), Error> {
         let text = new.checked()?;
+        new.retention.validate(&self.inner.config.retention())?;
         let _claim = self.inner.event_types.claim(&new.name)?;
         self.inner.event_types.check_room(&new.name, text.len())?;
         let now = self.now();
@@ -119,7 +123,9 @@ impl Ringback {
                 None => new.clone().build(now, now),
             };
             if self.inner.store.put(write(&event_type, &text, record.as_ref())).await? {
-                return Ok((self.inner.event_types.show(event_type, text.len()), record.is_none()));
+                let shown = self.inner.event_types.show(event_type, text.len());
+                self.inner.rules_changed.notify_one();
+                return Ok((shown, record.is_none()));
             }
         }
         Err(CHANGING)

@@ -9,9 +9,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
-    Expunge, Health, Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay, Replayed,
-    Settled, Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Erase, Erased,
+    Error, Expunge, Health, Lease, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey, RecordKind, Replay,
+    Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -25,7 +25,7 @@ pub(super) enum Fault {
     Behind,
 }
 
-/// A store whose replays and records fail as `next` says.
+/// A store whose replays, erasures and records fail as `next` says.
 pub(super) struct Faulty {
     inner: Arc<dyn Store>,
     next: Mutex<Box<dyn FnMut() -> Fault + Send>>,
@@ -67,6 +67,10 @@ impl Store for Faulty {
 
     fn put(&self, batch: Vec<Put>) -> Answer<'_, bool> {
         self.write(move || self.inner.put(batch))
+    }
+
+    fn erase(&self, application: ApplicationId, what: Erase, now: Timestamp) -> Answer<'_, Erased> {
+        self.write(move || self.inner.erase(application, what, now))
     }
 
     as_it_is! {

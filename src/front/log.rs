@@ -84,7 +84,7 @@ impl Ringback {
             return Err(Error::NotFound("message"));
         }
         for delivery in store.deliveries(application, id).await? {
-            if delivery.state.kind() == StateKind::Waiting {
+            if matches!(delivery.state.kind(), StateKind::Waiting | StateKind::Held) {
                 store.cancel(Cancel::Delivery(delivery.id), CancelReason::Expunged, self.now()).await?;
             }
         }

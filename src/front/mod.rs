@@ -6,7 +6,9 @@ mod chores;
 mod claims;
 mod compact;
 mod config;
+mod enable;
 mod endpoints;
+mod erase;
 mod event_types;
 #[cfg(test)]
 mod faulty;
@@ -20,6 +22,7 @@ mod parts;
 mod receipts;
 mod records;
 mod replay;
+mod retention;
 mod sealing;
 mod send;
 mod standings;
@@ -50,12 +53,14 @@ use receipts::Receipts;
 use sealing::Seals;
 use tokens::Tokens;
 
+pub use cancel::{CancelFilter, CancelStep};
 pub use config::{Config, KeySource};
+pub use enable::EnableReplay;
+pub use erase::{Erase, EraseJob, EraseStatus, Erasing};
 pub use receipts::{Pending, Receipt};
 pub use replay::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 pub use sealing::KeyUse;
 pub use send::Sent;
-pub use standings::Failing;
 pub use tokens::{IssuedToken, Token};
 
 /// How many settled attempts a slow [`watch`](Ringback::watch)er may be behind before it misses some.
@@ -83,6 +88,12 @@ struct Inner {
     run_ended: watch::Sender<bool>,
     shutdown: Notify,
     shutdown_chores: Notify,
+    /// Rings when a rule of retention may have changed.
+    rules_changed: Notify,
+    /// Rings when there is something to erase.
+    erasures: Notify,
+    /// Held while an erase job gets on: one at a time.
+    erasing: tokio::sync::Mutex<()>,
     sweeps: Arc<Sweeps>,
     observed: Arc<Observed>,
     outbox: Outbox,
@@ -182,6 +193,9 @@ impl Ringback {
                 run_ended: watch::Sender::new(true),
                 shutdown: Notify::new(),
                 shutdown_chores: Notify::new(),
+                rules_changed: Notify::new(),
+                erasures: Notify::new(),
+                erasing: tokio::sync::Mutex::new(()),
                 sweeps: Arc::new(Sweeps::default()),
                 jobs: Notify::new(),
                 seals,
@@ -228,8 +242,20 @@ impl Ringback {
             dispatcher.run(&inner.shutdown, config.shutdown_grace).await;
             inner.shutdown_chores.notify_one();
         };
-        tokio::join!(delivering, self.run_chores());
+        let chores = async {
+            tokio::select! {
+                () = self.run_chores() => {}
+                () = self.delete_on_success() => {}
+                () = self.run_erasures() => {}
+            }
+        };
+        tokio::join!(delivering, chores);
         Ok(())
+    }
+
+    /// Whether [`run`](Ringback::run) runs.
+    pub fn is_running(&self) -> bool {
+        self.inner.running.load(Ordering::Acquire)
     }
 
     /// Lets the requests on their way finish (for at most `Config::shutdown_grace`), and closes the store.

@@ -20,7 +20,7 @@ use crate::application::NewApplication;
 use crate::delivery::StateKind;
 use crate::endpoint::{DisableReason, Endpoint, EndpointStatus};
 use crate::error::Error;
-use crate::id::{ApplicationId, MessageId};
+use crate::id::{ApplicationId, JobId, MessageId};
 use crate::message::NewMessage;
 use crate::observed::{Notice, NoticeKind};
 use crate::standing::Standing;
@@ -32,6 +32,8 @@ use super::{Ringback, records};
 const MAX_WAITING: usize = 10_000;
 /// How many events are sent in one write.
 const BITE: usize = 100;
+/// How many writes of noted events there are before the other chores have their turn.
+const ROUNDS: usize = 20;
 
 /// The events that wait to be sent.
 #[derive(Debug, Default)]
@@ -171,6 +173,33 @@ impl Ringback {
         self.endpoint_put(endpoint, "endpoint.recovered", json!({"failSince": standing.since}))
     }
 
+    /// Tells of a replay job that has ended, once: its record says so, and moves in the same write.
+    pub(super) async fn tell_of_replay(&self, id: JobId) -> Result<(), Error> {
+        loop {
+            let (mut job, version) = match self.stored_job(id).await {
+                Ok(stored) => stored,
+                Err(Error::NotFound(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if job.told || !job.status.has_ended() {
+                return Ok(());
+            }
+            job.told = true;
+            let mut data = Map::new();
+            data.insert("endpointId".into(), json!(job.filter.endpoint));
+            data.insert("jobId".into(), json!(job.id));
+            data.insert("status".into(), json!(job.status));
+            for (name, count) in [("total", job.total), ("replayed", job.replayed), ("skipped", job.skipped)] {
+                data.insert(name.into(), json!(count));
+            }
+            let mut puts = vec![job.put(version)];
+            puts.extend(self.event_put(job.application, "replay.finished", data));
+            if self.put_with_events(puts).await? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Sends what waits to be told; `false` if some of it has to wait for room.
     pub(super) async fn tell_operator(&self) -> Result<bool, Error> {
         let Some(to) = self.operational_application().await? else {
@@ -178,7 +207,10 @@ impl Ringback {
             return self.drop_outbox().await.map(|()| true);
         };
         let mut after = None;
-        while self.inner.outbox.waiting.load(Ordering::Relaxed) > 0 {
+        for _ in 0..MAX_WAITING / BITE {
+            if self.inner.outbox.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
             let page = self.inner.store.list(RecordKind::OperationalEvent, None, after, BITE).await?;
             let Some(last) = page.last() else {
                 self.inner.outbox.waiting.store(0, Ordering::Relaxed);
@@ -257,7 +289,8 @@ impl Ringback {
 
     /// Sends notices; `false` if some of them have to wait for room.
     async fn send_notices(&self, to: ApplicationId) -> Result<bool, Error> {
-        loop {
+        // A bound, so that the other chores have their turn however much happens.
+        for _ in 0..ROUNDS {
             let (notices, missed) = self.inner.observed.take_notices(BITE);
             if missed > 0 {
                 tracing::error!(missed, "more happened than the operator could be told of: these events are left out");
@@ -279,6 +312,8 @@ impl Ringback {
                 return Ok(false);
             }
         }
+        self.inner.observed.bell.notify_one();
+        Ok(true)
     }
 
     async fn try_notices(&self, to: ApplicationId, notices: &[Notice]) -> Result<Vec<bool>, Error> {
@@ -350,4 +385,131 @@ impl Ringback {
 fn message(event_type: String, data: &Map<String, Value>, id: &str) -> NewMessage {
     let payload = json!({"type": event_type, "data": data});
     NewMessage::value(event_type, &payload).event_id(id).idempotency_key(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::egress::Policy;
+    use crate::endpoint::NewEndpoint;
+    use crate::front::Config;
+    use crate::front::faulty::{Fault, Faulty};
+    use crate::front::fixture::{Fixture, StandingClock};
+    use crate::http::HttpTransport;
+    use crate::store::MessageQuery;
+
+    /// Opens a sender that tells of what happens, as a restart does; again until it succeeds.
+    async fn open(fixture: &Fixture) -> Ringback {
+        loop {
+            // What a process told before it ended is earlier than what the next one tells.
+            fixture.clock.pass(Duration::from_millis(1));
+            let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&fixture.clock);
+            let transport = Arc::new(HttpTransport::new(Policy::default(), b"", Arc::clone(&clock)).unwrap());
+            let config = Config { operational_application: Some("operations".into()), ..Config::default() };
+            if let Ok(opened) = Ringback::from_parts(config, Arc::clone(&fixture.store), transport, clock).await {
+                return opened;
+            }
+        }
+    }
+
+    /// The types of what was told, oldest first.
+    async fn told(ringback: &Ringback) -> Vec<String> {
+        let operations = ringback.application_by_uid("operations").unwrap().id;
+        let query = MessageQuery { order: Order::OldestFirst, limit: 250, ..MessageQuery::default() };
+        let messages = ringback.messages(operations, query).await.unwrap().items;
+        let ids: BTreeSet<_> = messages.iter().map(|message| message.event_id.clone().unwrap()).collect();
+        assert_eq!(ids.len(), messages.len());
+        messages.iter().map(|message| message.event_type.clone()).collect()
+    }
+
+    /// Fails before or behind a write, as a seed says; after each failure everything starts again from what is stored.
+    async fn told_under_faults(seed: u64) {
+        let mut fixture = Fixture::new();
+        let (mut random, steady) = (seed, Arc::clone(&fixture.store));
+        fixture.store = Arc::new(Faulty::over(Arc::clone(&steady), move || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match (random >> 33) % 5 {
+                0 => Fault::Before,
+                1 => Fault::Behind,
+                _ => Fault::None,
+            }
+        }));
+        let mut ringback = open(&fixture).await;
+        let app = loop {
+            let new = NewApplication { uid: Some("acme".into()), ..NewApplication::named("A") };
+            let _ = ringback.create_application(new).await;
+            ringback = open(&fixture).await;
+            if let Ok(found) = ringback.application_by_uid("acme") {
+                break found.id;
+            }
+        };
+        let endpoint = loop {
+            let _ = ringback.create_endpoint(app, NewEndpoint::at("https://a.example/").uid("e")).await;
+            ringback = open(&fixture).await;
+            if let Ok(found) = ringback.endpoint_by_uid(app, "e") {
+                break found.id;
+            }
+        };
+        let mut expected = vec!["endpoint.created"];
+        for disable in [true, false].into_iter().cycle().take(12) {
+            while ringback.endpoint(app, endpoint).unwrap().is_enabled() == disable {
+                let changed = if disable {
+                    ringback.disable_endpoint(app, endpoint).await
+                } else {
+                    ringback.enable_endpoint(app, endpoint).await
+                };
+                if changed.is_err() {
+                    ringback = open(&fixture).await;
+                }
+            }
+            expected.push(if disable { "endpoint.disabled" } else { "endpoint.enabled" });
+            while ringback.tell_operator().await.is_err() {
+                ringback = open(&fixture).await;
+            }
+        }
+        assert_eq!(told(&ringback).await, expected, "seed {seed}");
+        assert!(steady.list(RecordKind::OperationalEvent, None, None, 1).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_told_of_a_record_is_told_once_whatever_write_fails() {
+        for seed in 0..40 {
+            told_under_faults(seed).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_than_its_bound_waits_to_be_told_and_what_is_told_makes_room() {
+        let fixture = Fixture::new();
+        let ringback = open(&fixture).await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        ringback.inner.outbox.waiting.store(MAX_WAITING - 1, Ordering::Relaxed);
+        for number in 0..3 {
+            let new = NewEndpoint::at("https://a.example/").uid(format!("e{number}"));
+            ringback.create_endpoint(app, new).await.unwrap();
+        }
+        let kept = async || fixture.store.list(RecordKind::OperationalEvent, None, None, 250).await.unwrap().len();
+        assert_eq!(kept().await, 1, "the others are left out, and the endpoints are made");
+        assert_eq!(ringback.tell_operator().await, Ok(true));
+        ringback.create_endpoint(app, NewEndpoint::at("https://a.example/").uid("e3")).await.unwrap();
+        assert_eq!(kept().await, 1);
+        assert_eq!(ringback.tell_operator().await, Ok(true));
+        assert_eq!(told(&ringback).await, ["endpoint.created", "endpoint.created"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_no_more_leaves_nothing_behind() {
+        let fixture = Fixture::new();
+        let ringback = open(&fixture).await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        ringback.create_endpoint(app, NewEndpoint::at("https://a.example/")).await.unwrap();
+        let without = fixture.open().await;
+        assert_eq!(without.tell_operator().await, Ok(true));
+        assert!(fixture.store.list(RecordKind::OperationalEvent, None, None, 1).await.unwrap().is_empty());
+    }
 }

@@ -202,6 +202,15 @@ impl Ringback {
     /// Forgets the keys whose window is over.
     pub(super) async fn prune_receipts(&self) -> Result<(), Error> {
         let now = self.now();
+        self.forget_receipts(|stored| stored.expires_at <= now).await
+    }
+
+    /// Forgets all keys of an application.
+    pub(super) async fn erase_receipts(&self, application: ApplicationId) -> Result<(), Error> {
+        self.forget_receipts(|stored| stored.application == Some(application)).await
+    }
+
+    async fn forget_receipts(&self, goes: impl Fn(&StoredReceipt) -> bool) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.inner.store.list(RecordKind::Receipt, None, after, MAX_PAGE).await?;
@@ -209,7 +218,7 @@ impl Ringback {
             after = Some(last.key.key.clone());
             for record in &page {
                 // One that moves at this moment is looked at the next time; one that cannot be read stays.
-                let over = records::receipt_from(&record.value).filter(|stored| stored.expires_at <= now);
+                let over = records::receipt_from(&record.value).filter(|stored| goes(stored));
                 if let Some(over) = over
                     && self.inner.store.put(removal(record)).await?
                 {

@@ -15,6 +15,7 @@ use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus, SigningKey};
 use crate::event_type::EventType;
 use crate::header::CustomHeader;
 use crate::id::{ApplicationId, EndpointId, JobId, TokenId};
+use crate::retention::Retention;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -31,6 +32,8 @@ struct StoredApplication {
     metadata: BTreeMap<String, String>,
     #[serde(default)]
     throttle_rate: Option<u32>,
+    #[serde(default)]
+    retention: Retention,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -60,14 +63,18 @@ pub(super) struct StoredEventType {
     feature_flag: Option<String>,
     /// How long the schemas' text is, which stands in records of its own; 0 without schemas.
     pub(super) schemas_bytes: usize,
+    #[serde(default)]
+    retention: Retention,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
 }
 
 impl StoredEventType {
     pub(super) fn into_event_type(self, name: String, schemas: Option<serde_json::Value>) -> EventType {
-        let StoredEventType { description, archived, deprecated, feature_flag, created_at, updated_at, .. } = self;
-        EventType { name, description, archived, deprecated, schemas, feature_flag, created_at, updated_at }
+        let StoredEventType {
+            description, archived, deprecated, feature_flag, retention, created_at, updated_at, ..
+        } = self;
+        EventType { name, description, archived, deprecated, schemas, feature_flag, retention, created_at, updated_at }
     }
 }
 
@@ -115,6 +122,7 @@ pub(super) fn application_to(application: &Application) -> Bytes {
         name: application.name.clone(),
         metadata: application.metadata.clone(),
         throttle_rate: application.throttle_rate,
+        retention: application.retention,
         created_at: application.created_at,
         updated_at: application.updated_at,
     })
@@ -122,8 +130,8 @@ pub(super) fn application_to(application: &Application) -> Bytes {
 
 pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Application> {
     let stored: StoredApplication = serde_json::from_slice(value).ok()?;
-    let StoredApplication { uid, name, metadata, throttle_rate, created_at, updated_at, .. } = stored;
-    Some(Application { id, uid, name, metadata, throttle_rate, created_at, updated_at })
+    let StoredApplication { uid, name, metadata, throttle_rate, retention, created_at, updated_at, .. } = stored;
+    Some(Application { id, uid, name, metadata, throttle_rate, retention, created_at, updated_at })
 }
 
 pub(super) fn endpoint_to(endpoint: &Endpoint, seals: &Seals) -> Bytes {
@@ -202,6 +210,7 @@ pub(super) fn event_type_to(event_type: &EventType, schemas_bytes: usize) -> Byt
         deprecated: event_type.deprecated,
         feature_flag: event_type.feature_flag.clone(),
         schemas_bytes,
+        retention: event_type.retention,
         created_at: event_type.created_at,
         updated_at: event_type.updated_at,
     })

@@ -427,8 +427,9 @@ impl Plan {
             }
             (None, Err(reason)) => State::Canceled { at: now, reason },
         };
+        let lets_pass = attempt.is_some() && delivery::lets_pass(lease.progress.tried(), state, terms);
         let attempt = attempt.map(|attempt| Attempt { result: state.kind(), ..attempt });
-        self.unsettled.push(Settlement { lease, attempt, state });
+        self.unsettled.push(Settlement { lease, attempt, state, lets_pass });
     }
 
     fn settle(&mut self, now: Timestamp, commands: &mut Vec<Command>) {

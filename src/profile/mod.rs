@@ -5,6 +5,7 @@
 //! the built-in ones (in `builtin.rs`) are values of the same type that a user writes as JSON.
 
 mod builtin;
+mod choice;
 mod template;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::invalid::Invalid;
 use crate::retry::{RetryOn, RetryPolicy};
+pub use choice::ProfileChoice;
 pub use template::{Placeholder, Template};
 
 /// The most headers of a profile, and the most key rules.

@@ -73,13 +73,16 @@ fn log(attempt: &Attempt) {
     }
     match attempt.result {
         StateKind::Dead => line!(warn),
-        StateKind::Waiting | StateKind::Leased | StateKind::Delivered | StateKind::Canceled => line!(info),
+        StateKind::Waiting | StateKind::Held | StateKind::Leased | StateKind::Delivered | StateKind::Canceled => {
+            line!(info)
+        }
     }
 }
 
 fn result(state: StateKind) -> &'static str {
     match state {
         StateKind::Waiting => "waiting",
+        StateKind::Held => "held",
         StateKind::Leased => "leased",
         StateKind::Delivered => "delivered",
         StateKind::Dead => "dead",

@@ -74,6 +74,7 @@ fn as_new(stored: &Application) -> NewApplication {
         uid: stored.uid.clone(),
         metadata: stored.metadata.clone(),
         throttle_rate: stored.throttle_rate,
+        retention: stored.retention,
         if_unchanged_since: None,
     }
 }

@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, compact, deliveries, doctor, endpoints, event_types, headers, health, intake, messages,
-    missing, profiles, replays, secrets, tasks, tokens,
+    applications, attempts, cancels, compact, deliveries, doctor, endpoints, erase, event_types, headers, health,
+    intake, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,9 +75,11 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),
+        cancels::routes(),
         intake::routes(),
         attempts::routes(),
         deliveries::routes(),
@@ -89,6 +91,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         health::routes(),
         doctor::routes(),
         compact::routes(),
+        erase::routes(),
     ];
     operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }

@@ -26,6 +26,7 @@ mod places;
 mod problem;
 mod query;
 mod rest;
+mod retention;
 mod source;
 mod unasked;
 

@@ -79,6 +79,13 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
     config.keep_delivered = days(Key::KeepDeliveredDays)?;
     config.keep_ended = days(Key::KeepEndedDays)?;
+    let some_days = |key| match in_force.get(key).value {
+        Value::Absent => Ok(None),
+        _ => days(key).map(Some),
+    };
+    config.keep_payloads = some_days(Key::KeepPayloadsDays)?;
+    config.keep_attempts = some_days(Key::KeepAttemptsDays)?;
+    config.delete_on_success = in_force.is_on(Key::DeleteOnSuccess);
     let disable_after = seconds(Key::DisableAfterSeconds, 365 * DAY)?;
     config.disable_after = (!disable_after.is_zero()).then_some(disable_after);
     config.disable_after_failures = per(Key::DisableAfterFailures)?;

@@ -32,6 +32,9 @@ pub(crate) enum Key {
     IdempotencyWindowSeconds,
     KeepDeliveredDays,
     KeepEndedDays,
+    KeepPayloadsDays,
+    KeepAttemptsDays,
+    DeleteOnSuccess,
     DisableAfterSeconds,
     DisableAfterFailures,
     OperationalApplication,
@@ -73,7 +76,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 32] = [
+    pub(crate) const ALL: [Key; 35] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -103,6 +106,9 @@ impl Key {
         Key::IdempotencyWindowSeconds,
         Key::KeepDeliveredDays,
         Key::KeepEndedDays,
+        Key::KeepPayloadsDays,
+        Key::KeepAttemptsDays,
+        Key::DeleteOnSuccess,
         Key::DisableAfterSeconds,
         Key::DisableAfterFailures,
         Key::OperationalApplication,
@@ -256,6 +262,27 @@ impl Key {
                 "DAYS",
                 Some("90"),
                 "How long messages with a dead or canceled delivery are kept",
+            ),
+            Key::KeepPayloadsDays => entry(
+                "keep_payloads_days",
+                Number,
+                "DAYS",
+                None,
+                "How long payloads are kept, if less than their message",
+            ),
+            Key::KeepAttemptsDays => entry(
+                "keep_attempts_days",
+                Number,
+                "DAYS",
+                None,
+                "How long attempts are kept, if less than their message",
+            ),
+            Key::DeleteOnSuccess => entry(
+                "delete_on_success",
+                Switch,
+                "BOOL",
+                Some("false"),
+                "Whether a payload goes as soon as it is delivered everywhere",
             ),
             Key::DisableAfterSeconds => entry(
                 "disable_after_seconds",

@@ -186,7 +186,7 @@ impl InForce {
             }
             name.push(letter.to_ascii_lowercase());
         }
-        match Key::named(&name) {
+        match Key::named(&name).or_else(|| Key::named(&format!("{name}_days"))) {
             Some(key) => self.error(key, invalid.problem()),
             None => Error::new(invalid.field(), invalid.problem()),
         }

@@ -44,6 +44,10 @@ fn without_any_setting_the_defaults_are_those_of_the_library() {
         (ours.idempotency_window, ours.keep_delivered, ours.keep_ended),
         (library.idempotency_window, library.keep_delivered, library.keep_ended)
     );
+    assert_eq!(
+        (ours.disable_after, ours.disable_after_failures, &ours.operational_application),
+        (library.disable_after, library.disable_after_failures, &library.operational_application)
+    );
     assert_eq!(ours.shutdown_grace + settings.api_grace, library.shutdown_grace);
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8071");
     assert!(settings.token.is_none() && settings.warnings.is_empty());
@@ -62,6 +66,12 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     assert_eq!(source(&settings, "listen"), "\"default\"");
     let both = read("", &[("RUST_LOG", "debug"), ("RINGBACK_LOG", "error")], &[]).unwrap();
     assert_eq!(both.log, "error");
+}
+
+#[test]
+fn zero_seconds_disable_no_endpoint() {
+    let after = |seconds| read("", &[("RINGBACK_DISABLE_AFTER_SECONDS", seconds)], &[]).unwrap().config.disable_after;
+    assert_eq!((after("0"), after("60")), (None, Some(Duration::from_secs(60))));
 }
 
 #[test]
@@ -92,6 +102,10 @@ fn every_complaint_about_the_file_has_its_line() {
         ("max_payload = 16777217", "x.toml:1: max_payload: must be at most 16 MiB"),
         ("max_in_flight = 0", "x.toml:1: max_in_flight: must be at least 1"),
         ("max_connections = 0", "x.toml:1: max_connections: must be between 1 and 100000"),
+        ("disable_after_seconds = 31536001", "x.toml:1: disable_after_seconds: must be between 0 and 31536000"),
+        ("disable_after_failures = 0", "x.toml:1: disable_after_failures: must be at least 1"),
+        ("operational_application = 'a b'", "x.toml:1: operational_application: must have 1 to 256 characters"),
+        ("operational_application = 'app_1'", "x.toml:1: operational_application: must not start with app_"),
         ("keep_ended_days = 36501", "x.toml:1: keep_ended_days: must be between 0 and 36500"),
         ("listen = 'localhost:8071'", "x.toml:1: listen: must be an address and a port"),
         ("allow_network = '10.0.0.0/8'", "x.toml:1: allow_network: must be a list of texts"),

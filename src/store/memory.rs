@@ -4,6 +4,9 @@
 //! same calls give the same answers (no clock, no randomness, no order of a hash map); the lock is never held
 //! across an await, since each method does its work before it returns its answer.
 
+mod erase;
+mod orders;
+mod prune;
 mod queries;
 mod tables;
 
@@ -13,9 +16,9 @@ use tokio::sync::Notify;
 
 use self::tables::Tables;
 use super::{
-    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
-    Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Erase, Erased,
+    Error, Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record,
+    RecordKey, RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
@@ -167,6 +170,10 @@ impl Store for MemoryStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.answer(|tables| tables.prune(&prune))
+    }
+
+    fn erase(&self, application: ApplicationId, what: Erase, now: Timestamp) -> Answer<'_, Erased> {
+        self.answer(|tables| tables.erase(application, &what, now))
     }
 
     fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {

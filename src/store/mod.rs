@@ -15,6 +15,10 @@
 //!   settles, and the delivery counts and shows as leased.
 //! - A lane gives its deliveries in the order of their due times and, where those are equal, of their messages'
 //!   storing. A lease that ran out is where its delivery was before it was claimed.
+//! - Of the deliveries of a lane whose messages have the same ordering key one goes first, and the others are held: no
+//!   claim gives them. Once that one has ended, or is settled so that it lets others pass, the first of those held
+//!   follows in the same write, in the order of their messages' storing: its round counts from then, and it is due as it
+//!   was. One that is replayed or added takes its place in that order, and is held if another one goes first.
 //! - No claim on a lane whose endpoint's record is inactive. A lane without such a record is open.
 //! - After a reopen every delivery that had not ended is waiting, with the progress and the due time last
 //!   settled, and no lease of before settles anything.
@@ -22,7 +26,10 @@
 //! What a caller owes a store: ids are never used twice; a message's id carries the time of its acceptance and
 //! an attempt's id that of its start, so that a store may look for a window of time by ids; time goes forwards.
 
+mod erase;
+mod health;
 pub mod memory;
+mod prune;
 mod query;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -30,6 +37,7 @@ pub mod sled;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -40,6 +48,10 @@ use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
 use crate::time::Timestamp;
 
+pub use erase::{Erase, Erased};
+pub use health::{Compacted, Compaction, Health};
+pub(crate) use prune::Rule;
+pub use prune::{Bounds, Exceptions, Prune, Pruned};
 pub use query::{AttemptQuery, AttemptStatus, CountQuery, Counts, DeadQuery, MessageQuery, Order, Page, Walk, Walked};
 
 /// What a store's methods return.
@@ -201,8 +213,23 @@ pub struct Settlement {
     pub lease: Lease,
     /// What was tried; `None` gives the delivery back untried.
     pub attempt: Option<Attempt>,
-    /// How the delivery stands now: anything but leased. Its progress counts one more try if there is an attempt.
+    /// How the delivery stands now: anything but leased or held. Its progress counts one more try if there is an attempt.
     pub state: State,
+    /// Whether those held behind it go on although it waits. Without an ordering key it means nothing.
+    pub lets_pass: bool,
+}
+
+impl Settlement {
+    /// When it says that the delivery ended, or let others pass.
+    pub(crate) fn time(&self) -> Timestamp {
+        match self.state {
+            State::Delivered { at } | State::Dead { at, .. } | State::Canceled { at, .. } => at,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => {
+                let ended = |attempt: &Attempt| attempt.started_at + Duration::from_micros(attempt.timing.total_us);
+                self.attempt.as_ref().map_or(Timestamp::ZERO, ended)
+            }
+        }
+    }
 }
 
 /// What became of a settlement.
@@ -283,17 +310,20 @@ pub enum Expunge {
 }
 
 /// What to cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancel {
-    /// At most `limit` waiting deliveries of a lane, in its order.
+    /// At most `limit` deliveries of a lane: those that are held, and then the waiting ones in its order.
     Lane {
         /// The lane.
         lane: Lane,
         /// How many at most.
         limit: usize,
     },
-    /// This delivery, if it waits.
+    /// This delivery, if it waits or is held.
     Delivery(DeliveryId),
+    /// Those of these that wait or are held, in one write as far as they fit in one. Of an ordering key the held ones end
+    /// first, so that none of them follows another one of these.
+    Deliveries(Vec<DeliveryId>),
 }
 
 /// The kinds of records. A new kind never widens the trait.
@@ -322,6 +352,8 @@ pub enum RecordKind {
     Receipt,
     /// A part of the answer of such an operation, under the receipt's name and the part's number.
     ReceiptAnswer,
+    /// An erase job, under its id.
+    EraseJob,
     /// How long an endpoint has done nothing but fail, under its application's id and its own.
     EndpointStanding,
     /// What is to be told to the operator, under an id that ascends.
@@ -365,80 +397,6 @@ pub struct Put {
     pub value: Option<Bytes>,
 }
 
-/// What retention may remove, and where it goes on. A message with a delivery that has not ended stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prune {
-    /// The time now: idempotency keys that have not expired keep their message.
-    pub now: Timestamp,
-    /// Messages whose every delivery succeeded (or that went nowhere) go if accepted before this time.
-    pub delivered_before: Timestamp,
-    /// Messages with a dead or canceled delivery go if accepted before this time.
-    pub ended_before: Timestamp,
-    /// Where the last call stopped.
-    pub after: Option<(ApplicationId, MessageId)>,
-    /// How many messages to look at, at most, in the order of their applications and ids.
-    pub limit: usize,
-}
-
-/// What retention removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// How many messages, with their deliveries and attempts.
-    pub removed: usize,
-    /// The last message that was looked at, if there are more; `None` at the end.
-    pub next: Option<(ApplicationId, MessageId)>,
-}
-
-/// How a store is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Health {
-    /// Deliveries that have not ended.
-    pub open: u64,
-    /// The payload bytes of those, each delivery counting its message's as it was sent.
-    pub open_bytes: u64,
-    /// Deliveries with a lease that was neither settled nor claimed again.
-    pub leased: u64,
-    /// Bytes on disk; 0 where there is no disk.
-    pub disk_bytes: u64,
-    /// Bytes of the messages and attempts that are kept; 0 where there is no disk. What is on disk beyond a few times
-    /// this is free space, which [`Store::compact`] gives back.
-    pub kept_bytes: u64,
-    /// How the last compaction since it was opened stands.
-    pub compaction: Option<Compaction>,
-    /// Damaged records that were set aside since it was opened.
-    pub damaged: u64,
-    /// Why it cannot write, if it cannot.
-    pub failed: Option<String>,
-    /// What an operator should look at; empty if all is well.
-    pub warnings: Vec<String>,
-}
-
-/// What a compaction did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compacted {
-    /// Bytes on disk before it.
-    pub before_bytes: u64,
-    /// Bytes on disk after it.
-    pub after_bytes: u64,
-}
-
-/// How a compaction stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compaction {
-    /// It is under way.
-    Running {
-        /// The bytes of messages and attempts that have been copied.
-        copied_bytes: u64,
-        /// How many there were when it began. What is stored meanwhile is copied, too.
-        of_bytes: u64,
-    },
-    /// It has ended.
-    Done(Compacted),
-    /// It was given up for this reason; the store is as it was.
-    Failed(String),
-}
-
 /// A durable queue, log and record keeper. See the [module](self) for the contract.
 pub trait Store: Send + Sync + 'static {
     /// Stores messages with their deliveries. One result a message, in order; each sees those before it.
@@ -465,7 +423,7 @@ pub trait Store: Send + Sync + 'static {
     /// at all: each of the batch answers why it cannot be replayed, or [`Replayed::Untouched`].
     fn replay(&self, batch: Vec<Replay>, now: Timestamp, record: Option<Put>) -> Answer<'_, Option<Vec<Replayed>>>;
 
-    /// Cancels waiting deliveries; answers how many. Leased ones are left to their attempt, also after their time.
+    /// Cancels waiting and held deliveries; answers how many. Leased ones are left to their attempt, also after their time.
     fn cancel(&self, what: Cancel, reason: CancelReason, now: Timestamp) -> Answer<'_, usize>;
 
     /// Erases a payload or a response's body, for good; `false` if there is no such message or attempt. A delivery of
@@ -527,6 +485,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what retention allows.
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned>;
+
+    /// Erases messages, or what is left of an application: no row of them is left. The same may be asked again.
+    fn erase(&self, application: ApplicationId, what: Erase, now: Timestamp) -> Answer<'_, Erased>;
 
     /// Copies all that is kept to new files and lets go of the old ones, which gives their free space back. Answers once
     /// it has begun; the answer in that, at its end. It goes on although nobody waits, and joins one that is under way.

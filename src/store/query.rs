@@ -227,6 +227,8 @@ pub struct Counts {
     pub routed: u64,
     /// Deliveries that wait to be attempted.
     pub waiting: u64,
+    /// Deliveries that wait behind another one of their ordering key.
+    pub held: u64,
     /// Deliveries with an attempt on its way.
     pub leased: u64,
     /// Deliveries that arrived.
@@ -240,13 +242,14 @@ pub struct Counts {
 impl Counts {
     /// Whether each delivery that a message was routed to is in exactly one state: nothing was lost, nothing doubled.
     pub fn adds_up(&self) -> bool {
-        self.routed == self.waiting + self.leased + self.delivered + self.dead + self.canceled
+        self.routed == self.waiting + self.held + self.leased + self.delivered + self.dead + self.canceled
     }
 
     /// Counts one more delivery of this kind.
     pub(crate) fn add(&mut self, kind: StateKind) {
         *match kind {
             StateKind::Waiting => &mut self.waiting,
+            StateKind::Held => &mut self.held,
             StateKind::Leased => &mut self.leased,
             StateKind::Delivered => &mut self.delivered,
             StateKind::Dead => &mut self.dead,

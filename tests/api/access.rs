@@ -24,12 +24,14 @@ async fn filled(api: &Api, path: &str) -> String {
 }
 
 /// The operations, by their ids, that an application's token reaches (health is open to all); all others are the operator's.
-const OF_APPLICATIONS: [&str; 42] = [
+const OF_APPLICATIONS: [&str; 45] = [
     "v1.application.get",
     "v1.authentication.logout",
     "v1.endpoint.bulk-replay",
     "v1.endpoint.create",
     "v1.endpoint.delete",
+    "v1.endpoint.disable",
+    "v1.endpoint.enable",
     "v1.endpoint.get",
     "v1.endpoint.get-headers",
     "v1.endpoint.get-secret",
@@ -56,6 +58,7 @@ const OF_APPLICATIONS: [&str; 42] = [
     "v1.message-attempt.resend",
     "v1.message.cancel",
     "v1.message.cancel-delivery",
+    "v1.message.cancel-matching",
     "v1.message.get",
     "v1.message.list",
     "v1.profile.get",

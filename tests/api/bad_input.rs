@@ -98,6 +98,13 @@ async fn every_wrong_member_is_named() {
         (json!({"url": url, "timeoutMs": 0}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "timeoutMs": "5s"}), vec!["body", "timeoutMs"]),
         (json!({"url": url, "maxInFlight": 0}), vec!["body", "maxInFlight"]),
+        (json!({"url": url, "blockedHead": {"rule": "skip"}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "wait", "afterSeconds": 1}}), vec!["body", "blockedHead"]),
+        (json!({"url": url, "blockedHead": {"rule": "drop"}}), vec!["body", "blockedHead", "rule"]),
+        (
+            json!({"url": url, "blockedHead": {"rule": "skip", "afterAttempts": 52}}),
+            vec!["body", "blockedHead", "afterAttempts"],
+        ),
         (json!({"url": url, "retry": {"delaysMs": [-1]}}), vec!["body", "retry", "delaysMs[0]"]),
         (json!({"url": url, "throttleRate": 0}), vec!["body", "throttleRate"]),
         (json!({"url": url, "throttleRate": 5, "rateLimit": 6}), vec!["body", "throttleRate"]),
@@ -111,6 +118,17 @@ async fn every_wrong_member_is_named() {
     for (body, loc) in endpoints {
         api.http.post("/app/acme/endpoint", body).await.names(&loc);
     }
+    for (body, loc) in [
+        (json!({}), vec!["body", "filter"]),
+        (json!({"preview": true}), vec!["body", "filter"]),
+        (json!({"tag": "t", "endpoint": "x"}), vec!["body", "endpoint"]),
+        (json!({"since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}), vec!["body", "since"]),
+        (json!({"tag": "t", "iterator": "x"}), vec!["body", "iterator"]),
+        (json!({"eventTypes": "a"}), vec!["body", "eventTypes"]),
+    ] {
+        api.http.post("/app/acme/cancel", body).await.names(&loc);
+    }
+    api.http.post("/app/acme/cancel", json!({"endpointId": "nobody"})).await.is(404);
     api.http.post("/app", json!({"name": ""})).await.names(&["body", "name"]);
     api.http.post("/app", json!({"name": "x", "uid": "a b"})).await.names(&["body", "uid"]);
     api.http.post("/event-type", json!({"description": "d"})).await.names(&["body", "name"]);

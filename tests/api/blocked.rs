@@ -94,7 +94,8 @@ async fn a_name_that_leads_inside_looks_to_an_application_like_one_that_leads_no
         let page = answered.is(200);
         let [one, other] = &page["data"].as_array().unwrap()[..] else { panic!("{path}: {page}") };
         assert_eq!(without_identity(one), without_identity(other), "{path}");
-        let text = String::from_utf8(answered.body).unwrap();
+        // A setting that every endpoint shows has the word in its name.
+        let text = String::from_utf8(answered.body).unwrap().replace("blockedHead", "");
         assert!(!text.contains("blocked") && !text.contains("must not"), "{path}: {text}");
     }
     let mut singles = Vec::new();

@@ -60,7 +60,7 @@ async fn an_endpoint_keeps_all_that_it_was_given() {
     let body = json!({
         "url": "https://api.acme.example/hooks", "uid": "main", "description": "d", "eventTypes": ["call.*"],
         "channels": ["agent:a"], "metadata": {"k": "v"}, "throttleRate": 50, "headers": {"Authorization": "Bearer canary"},
-        "profile": "levrage", "body": "asGiven", "timeoutMs": 2500, "maxInFlight": 3, "secret": "any text at all",
+        "profile": "levrage", "body": "asGiven", "timeoutMs": 2500, "maxInFlight": 3, "blockedHead": {"rule": "skip", "afterAttempts": 2}, "secret": "any text at all",
         "retry": {"delaysMs": [1000, 5000], "jitter": 0.1, "alsoOn": [429], "maxAgeSeconds": 60}
     });
     let made = api.http.post("/app/acme/endpoint", body).await.is(201);
@@ -69,6 +69,7 @@ async fn an_endpoint_keeps_all_that_it_was_given() {
         ("body", json!("asGiven")),
         ("timeoutMs", json!(2500)),
         ("maxInFlight", json!(3)),
+        ("blockedHead", json!({"rule": "skip", "afterAttempts": 2})),
         ("retry", json!({"delaysMs": [1000, 5000], "jitter": 0.1, "alsoOn": [429], "maxAgeSeconds": 60})),
         ("filterTypes", json!(["call.*"])),
         ("eventTypes", json!(["call.*"])),

@@ -186,3 +186,26 @@ async fn a_folder_is_compacted_with_a_server_and_without() {
     assert!(refused.code == 1 && refused.stderr.contains("make room"), "{refused:?}");
     on(&data, &["show", "acme", &id]).await.ok();
 }
+
+#[tokio::test]
+async fn a_person_is_erased_from_a_folder_and_from_its_files() {
+    let dir = left_behind().await;
+    let data = text(&dir.path().join("data"));
+    let send = async |tag: &str, with: &str| {
+        on(&data, &["send", "acme", "--type", "a.b", "--with", with, "--tag", tag, "--json"]).await.ok().one()
+    };
+    send("user:1", r#"{"name":"Ada Lovelace"}"#).await;
+    let kept = send("user:2", r#"{"name":"Grace Hopper"}"#).await;
+    let unasked = on(&data, &["erase", "acme", "--tag", "user:1"]).await;
+    assert!(unasked.code == 2 && unasked.stderr.contains("Erase 1 message"), "{unasked:?}");
+    let erased = on(&data, &["erase", "acme", "--tag", "user:1", "--compact", "--yes"]).await.ok();
+    assert!(erased.stdout.contains("1 messages, 0 deliveries, 0 attempts"), "{erased:?}");
+    assert!(erased.stdout.contains("before") && erased.stdout.contains("after"), "{erased:?}");
+    on(&data, &["show", "acme", kept["id"].as_str().unwrap()]).await.ok();
+    let files = std::fs::read(dir.path().join("data/sled.1/db")).unwrap();
+    let stands = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(stands("Grace Hopper") && !stands("Ada Lovelace"));
+    assert_eq!(on(&data, &["erase", "acme"]).await.code, 2, "nothing says what");
+    on(&data, &["erase", "acme", "--application", "--yes"]).await.ok();
+    assert_eq!(on(&data, &["app", "get", "acme"]).await.code, 4);
+}

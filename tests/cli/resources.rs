@@ -68,6 +68,8 @@ async fn an_endpoint_is_made_changed_and_reset() {
         "5s",
         "--max-in-flight",
         "3",
+        "--blocked-head",
+        "expire:10m",
         "--profile",
         "standard-webhooks",
         "--header",
@@ -78,6 +80,7 @@ async fn an_endpoint_is_made_changed_and_reset() {
     let made = served.endpoint("main", url, &more).await;
     assert_eq!(made["eventTypes"], serde_json::json!(["call.completed", "invoice.*"]));
     assert_eq!((&made["timeoutMs"], &made["maxInFlight"]), (&5_000.into(), &3.into()));
+    assert_eq!(made["blockedHead"], serde_json::json!({"rule": "expire", "afterSeconds": 600}));
     assert_eq!(made["profile"], "standard-webhooks");
 
     let headers = served.one(&["endpoint", "headers", "acme", "main", "--set", "X-New: 1", "--remove", "X-Team"]).await;
@@ -99,6 +102,17 @@ async fn an_endpoint_is_made_changed_and_reset() {
 
     assert_eq!(served.one(&["endpoint", "disable", "acme", "main"]).await["disabled"], true);
     assert_eq!(served.one(&["endpoint", "enable", "acme", "main"]).await["disabled"], false);
+    let enabled = served.one(&["endpoint", "enable", "acme", "main", "--replay", "--since", "2d", "--rate", "5"]).await;
+    assert_eq!((&enabled["disabled"], &enabled["replay"]["rate"]), (&false.into(), &5.into()));
+    assert_eq!(served.run(&["endpoint", "enable", "acme", "main", "--since", "2d"]).await.code, 2, "of what?");
+    served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
+    let shown = served.command(&["endpoint", "get", "acme", "main"]);
+    assert!(finish(shown, None).await.ok().stdout.contains("disabled since "));
+    served.run(&["endpoint", "enable", "acme", "main"]).await.ok();
+    let tolerant = served.one(&["endpoint", "update", "acme", "main", "--auto-disable", "false"]).await;
+    assert_eq!(tolerant["autoDisable"], false);
+    let reset = served.one(&["endpoint", "update", "acme", "main", "--reset", "autoDisable"]).await;
+    assert_eq!(reset["autoDisable"], serde_json::Value::Null);
     let stats = served.one(&["endpoint", "stats", "acme", "main", "--since", "24h"]).await;
     assert_eq!(stats["success"], 0);
 
@@ -171,16 +185,8 @@ async fn a_schedule_and_a_reset_that_cannot_be_are_said_to_be_wrong() {
 
     // All that are listed can be.
     let help = served.run(&["endpoint", "update", "--help"]).await.ok().stdout;
-    let listed = help
-        .split("--reset <MEMBER>")
-        .last()
-        .unwrap()
-        .split("[possible values: ")
-        .nth(1)
-        .unwrap()
-        .split(']')
-        .next()
-        .unwrap();
+    let lists = help.split("[possible values: ").skip(1).map(|list| list.split(']').next().unwrap());
+    let listed = lists.into_iter().find(|list| list.contains("timeoutMs")).unwrap();
     let members: Vec<&str> = listed.split(',').map(str::trim).collect();
     assert!(members.contains(&"timeoutMs") && members.contains(&"retry"), "{help}");
     let mut reset = vec!["endpoint", "update", "acme", "main"];

@@ -259,3 +259,37 @@ async fn a_send_that_is_repeated_under_its_key_says_so_and_stores_nothing() {
     assert_eq!(first.stdout, second.stdout);
     assert_eq!(served.all(&["messages", "acme"]).await.len(), 1);
 }
+
+#[tokio::test]
+async fn messages_are_sent_with_options_found_by_them_and_canceled_by_a_filter() {
+    let served = Served::start().await;
+    served.endpoint("main", "http://127.0.0.1:9/", &[]).await;
+    let mut sent = Vec::new();
+    for key in ["a", "a", "b"] {
+        let options = ["--ordering-key", key, "--deliver-at", "2h", "--max-age", "10m", "--tag", "user:1"];
+        let command = [&["send", "acme", "--type", "a.b", "--with", "{}"][..], &options].concat();
+        sent.push(served.one(&command).await);
+    }
+    assert_eq!((&sent[0]["orderingKey"], &sent[0]["tags"]), (&json!("a"), &json!(["user:1"])));
+    assert!(sent[0]["deliverAt"].is_string() && sent[0]["expireAt"].is_string());
+    let both = ["--expire-at", "1h", "--max-age", "10m"];
+    let refused = served.run(&[&["send", "acme", "--type", "a.b", "--with", "{}"][..], &both].concat()).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert_eq!(served.all(&["messages", "acme", "--ordering-key", "a"]).await.len(), 2);
+    assert_eq!(served.all(&["messages", "acme", "--tag", "user:2"]).await.len(), 0);
+    let second = sent[1]["id"].as_str().unwrap();
+    let shown = served.run(&["show", "acme", second]).await.ok().stdout;
+    let first = sent[0]["id"].as_str().unwrap();
+    assert!(shown.contains(&format!("held behind message {first}")) && shown.contains("user:1"), "{shown}");
+
+    let unasked = served.run(&["cancel", "acme", "--key", "a"]).await;
+    assert!(unasked.code == 2 && unasked.stderr.contains("2 deliveries would be canceled"), "{unasked:?}");
+    assert_eq!(served.run(&["cancel", "acme"]).await.code, 2, "it is not all that is canceled by mistake");
+    let canceled = served.one(&["cancel", "acme", "--key", "a", "--endpoint", "main", "--yes"]).await;
+    assert_eq!(canceled, json!({"canceled": 2}));
+    let rest =
+        served.run(&["cancel", "acme", "--tag", "user:1", "--since", "1h", "--event-type", "a.*", "--yes"]).await;
+    assert!(rest.ok().stdout.contains("1 delivery is canceled"));
+    let none = served.run(&["cancel", "acme", "--tag", "user:1"]).await.ok().stdout;
+    assert!(none.contains("nothing like this was waiting"), "{none}");
+}

@@ -50,7 +50,7 @@ pub(crate) async fn each_delivery_is_counted_once_in_the_state_that_it_is_in(mut
     for _ in 0..5 {
         world.pass(other, 900, delivered(900)).await;
     }
-    let prune = Prune { now: at(901), delivered_before: at(901), ended_before: at(3), after: None, limit: 100 };
+    let prune = Prune { now: at(901), delivered_before: at(901), ended_before: at(3), limit: 100, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 6, "the canceled one stays");
     assert_eq!(row(count(&world, lane.application, all).await), [1, 2, 0, 0, 1, 0, 1]);
     assert_eq!(row(count(&world, elsewhere.application, all).await), [1, 1, 1, 0, 0, 0, 0]);
@@ -104,7 +104,7 @@ pub(crate) async fn more_than_a_store_looks_at_at_once_is_counted(mut world: Wor
 }
 
 fn ended(lease: Lease, state: State) -> Settlement {
-    Settlement { lease, attempt: None, state }
+    Settlement { lease, attempt: None, state, lets_pass: false }
 }
 
 /// A few deliveries that are counted again and again while all of them move at once: settled, replayed, removed.
@@ -139,7 +139,8 @@ pub(crate) async fn the_counts_add_up_while_everything_moves(mut world: World) {
                     world.store.replay(ids, at(round), None).await.unwrap();
                 }
             }
-            let prune = Prune { now: at(999), delivered_before: at(999), ended_before: at(0), after: None, limit: 300 };
+            let prune =
+                Prune { now: at(999), delivered_before: at(999), ended_before: at(0), limit: 300, ..Prune::default() };
             assert_eq!(world.store.prune(prune).await.unwrap().removed, 20);
             tokio::task::yield_now().await;
         }

@@ -20,7 +20,7 @@ async fn answered(world: &mut World, lane: Lane, seconds: u64, state: ringback::
     let headers = vec![("x-trace".to_owned(), "abc".to_owned())];
     let body = "the answer's body".into();
     attempt.response = Some(Response { status: 200, headers, body, truncated: true, expunged: false });
-    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state }).await;
+    world.settle(Settlement { lease, attempt: Some(attempt.clone()), state, lets_pass: false }).await;
     attempt
 }
 
@@ -109,7 +109,7 @@ pub(crate) async fn the_counts_stay_as_the_message_was_sent(mut world: World) {
     assert_eq!(counted(&world).await, (1, 100_000));
     world.pass(other, 2, dead(2)).await;
     assert_eq!(counted(&world).await, (0, 0));
-    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), after: None, limit: 10 };
+    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), limit: 10, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 1);
     assert!(!expunge(&world, lane.application, Expunge::Payload(id)).await);
 }

@@ -45,7 +45,7 @@ pub(crate) async fn the_counts_add_up(mut world: World) {
     world.pass(other, 100, dead(100)).await;
     world.pass(lane, 100, delivered(100)).await;
     assert_eq!(counts(&world).await, (0, 0, 0));
-    let prune = Prune { now: at(200), delivered_before: at(200), ended_before: at(200), after: None, limit: 10 };
+    let prune = Prune { now: at(200), delivered_before: at(200), ended_before: at(200), limit: 10, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 2);
     assert_eq!(counts(&world).await, (0, 0, 0));
 }

@@ -296,7 +296,7 @@ pub(crate) async fn attempts_are_found_by_each_filter(mut world: World) {
         (attempt.outcome, attempt.result) = (outcome, result);
         attempts.push(attempt.clone());
         let state = waiting(900);
-        world.settle(ringback::store::Settlement { lease, attempt: Some(attempt), state }).await;
+        world.settle(ringback::store::Settlement { lease, attempt: Some(attempt), state, lets_pass: false }).await;
     }
     let all = AttemptQuery { limit: 100, ..AttemptQuery::default() };
     let status = |status| AttemptQuery { status: Some(status), ..all.clone() };

@@ -119,7 +119,7 @@ pub(crate) async fn replays_are_taken_up_beyond_the_room(mut world: World) {
     for _ in 0..2 {
         world.pass(lane, 3, delivered(3)).await;
     }
-    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), after: None, limit: 10 };
+    let prune = Prune { now: at(9), delivered_before: at(9), ended_before: at(9), limit: 10, ..Prune::default() };
     assert_eq!(world.store.prune(prune).await.unwrap().removed, 2);
     assert_eq!(open(&world, lane.application).await, 0);
     send_sized(&mut world, &[lane], 1_000).await;

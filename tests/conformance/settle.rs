@@ -15,7 +15,7 @@ pub(crate) async fn a_settlement_stores_the_attempt_and_the_state(mut world: Wor
     let lease = world.claim_one(lane, 2).await;
     assert_eq!(lease.progress, Progress::new(at(1)));
     let attempt = world.attempt(&lease, 2, delivered(3));
-    let settlement = Settlement { lease, attempt: Some(attempt.clone()), state: delivered(3) };
+    let settlement = Settlement { lease, attempt: Some(attempt.clone()), state: delivered(3), lets_pass: false };
     assert_eq!(world.settle(settlement).await, Settled::Done);
     for reopened in [false, true] {
         if reopened {
@@ -52,7 +52,7 @@ pub(crate) async fn every_field_of_an_attempt_reads_back(mut world: World) {
         });
         attempt.timing = Timing { head_us: Some(u64::from(u32::MAX) + seconds), total_us: u64::MAX };
         stored.insert(0, attempt.clone());
-        let settlement = Settlement { lease, attempt: Some(attempt), state: waiting(seconds + 1) };
+        let settlement = Settlement { lease, attempt: Some(attempt), state: waiting(seconds + 1), lets_pass: false };
         assert_eq!(world.settle(settlement).await, Settled::Done);
     }
     assert!(world.attempts(id).await == stored);
@@ -86,7 +86,7 @@ pub(crate) async fn every_outcome_and_result_reads_back(mut world: World) {
         attempt.outcome = Outcome::Failed(failure);
         attempt.result = [StateKind::Waiting, StateKind::Dead, StateKind::Canceled][seconds as usize % 3];
         stored.insert(0, attempt.clone());
-        world.settle(Settlement { lease, attempt: Some(attempt), state: waiting(seconds + 1) }).await;
+        world.settle(Settlement { lease, attempt: Some(attempt), state: waiting(seconds + 1), lets_pass: false }).await;
     }
     assert_eq!(world.attempts(id).await, stored);
     world.reopen().await;
@@ -111,12 +111,18 @@ pub(crate) async fn a_lease_that_is_given_back_untried_keeps_its_progress(mut wo
     world.pass(lane, 1, waiting(5)).await;
     let lease = world.claim_one(lane, 5).await;
     let before = lease.progress;
-    assert_eq!(world.settle(Settlement { lease, attempt: None, state: waiting(5) }).await, Settled::Done);
+    assert_eq!(
+        world.settle(Settlement { lease, attempt: None, state: waiting(5), lets_pass: false }).await,
+        Settled::Done
+    );
     assert_eq!(world.delivery(id).await.progress, before);
     let again = world.claim_one(lane, 5).await;
     assert_eq!(again.progress, before);
     assert!(!again.lost, "it was given back, not lost");
-    assert_eq!(world.settle(Settlement { lease: again, attempt: None, state: canceled(6) }).await, Settled::Done);
+    assert_eq!(
+        world.settle(Settlement { lease: again, attempt: None, state: canceled(6), lets_pass: false }).await,
+        Settled::Done
+    );
     assert_eq!((world.state(id).await, world.attempts(id).await.len()), (canceled(6), 1));
 }
 
@@ -165,7 +171,8 @@ pub(crate) async fn a_lease_settles_once(mut world: World) {
     assert_eq!((world.state(id).await, world.attempts(id).await.len()), (waiting(2), 1));
 
     let lease = world.claim_one(lane, 2).await;
-    let twice = [copy(&lease), lease].map(|lease| Settlement { lease, attempt: None, state: delivered(2) });
+    let twice =
+        [copy(&lease), lease].map(|lease| Settlement { lease, attempt: None, state: delivered(2), lets_pass: false });
     let answers = world.store.settle(Arc::new(twice.into())).await.unwrap();
     assert_eq!(answers, [Settled::Done, Settled::Stale], "in one batch too");
 }
@@ -177,7 +184,7 @@ pub(crate) async fn a_batch_is_answered_in_its_order(mut world: World) {
     }
     let leases = world.claim(lane, 1, 4).await;
     assert_eq!(world.end(copy(&leases[1]), 1, delivered(1)).await, Settled::Done);
-    let settle = |lease| Settlement { lease, attempt: None, state: dead(2) };
+    let settle = |lease| Settlement { lease, attempt: None, state: dead(2), lets_pass: false };
     let batch = Arc::new(leases.into_iter().map(settle).collect::<Vec<_>>());
     let answers = world.store.settle(Arc::clone(&batch)).await.unwrap();
     assert_eq!(answers, [Settled::Done, Settled::Stale, Settled::Done, Settled::Done]);
@@ -194,7 +201,7 @@ pub(crate) async fn a_large_batch_settles_completely(mut world: World) {
     let mut batch = Vec::new();
     for lease in world.claim(lane, 1, 700).await {
         let attempt = Some(world.attempt(&lease, 1, delivered(1)));
-        batch.push(Settlement { lease, attempt, state: delivered(1) });
+        batch.push(Settlement { lease, attempt, state: delivered(1), lets_pass: false });
     }
     let answers = world.store.settle(Arc::new(batch)).await.unwrap();
     assert!(answers.len() == 700 && answers.iter().all(|answer| *answer == Settled::Done));

@@ -167,7 +167,7 @@ impl World {
         let id = AttemptId::from_parts(at(seconds), self.draw());
         let outcome = match state.kind() {
             StateKind::Delivered => Outcome::answered(200),
-            StateKind::Waiting | StateKind::Leased => Outcome::answered(503),
+            StateKind::Waiting | StateKind::Held | StateKind::Leased => Outcome::answered(503),
             StateKind::Dead | StateKind::Canceled => Outcome::Failed(Failure::Timeout),
         };
         testing::attempt(id, lease.delivery, lease.progress, outcome, state.kind())
@@ -180,7 +180,7 @@ impl World {
     /// Settles with an attempt that ended at this second.
     pub(crate) async fn end(&mut self, lease: Lease, seconds: u64, state: State) -> Settled {
         let attempt = Some(self.attempt(&lease, seconds, state));
-        self.settle(Settlement { lease, attempt, state }).await
+        self.settle(Settlement { lease, attempt, state, lets_pass: false }).await
     }
 
     /// Claims the lane's first delivery and ends it so.

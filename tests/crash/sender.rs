@@ -2,8 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringback::{ApplicationId, Config, Error, NewApplication, NewEndpoint, NewMessage, RetryPolicy, Ringback};
@@ -11,7 +9,7 @@ use ringback::{ApplicationId, Config, Error, NewApplication, NewEndpoint, NewMes
 use super::{SECRET, UNSETTLED, payload, support};
 
 /// How many messages are being sent at once.
-const TASKS: usize = 8;
+const TASKS: u64 = 8;
 const UID: &str = "crash";
 const NAMES: [&str; 2] = ["one", "two"];
 
@@ -27,14 +25,17 @@ pub async fn send(folder: &Path, receiver: &str, start: u64, compacting: bool) {
     let application = application(&ringback, receiver).await;
     let running = support::run(&ringback);
     say("ready");
-    let next = Arc::new(AtomicU64::new(start));
-    for _ in 0..TASKS {
-        let (ringback, next) = (ringback.clone(), Arc::clone(&next));
+    for task in 0..TASKS {
+        let ringback = ringback.clone();
+        // Numbers with the same remainder are sent one after the other: that is the order of their keys.
+        let first = start + (task + TASKS - start % TASKS) % TASKS;
         tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
+            for number in (first..).step_by(TASKS as usize) {
                 // Also what was sent before the last kill and not answered: it must be stored once.
-                let message = NewMessage::bytes("crash.test", payload(number)).idempotency_key(number.to_string());
+                let mut message = NewMessage::bytes("crash.test", payload(number)).idempotency_key(number.to_string());
+                if let Some(key) = ordering_key(number) {
+                    message = message.ordering_key(key.to_string());
+                }
                 let sent = ringback.send(application, message).await.unwrap();
                 say(&format!("sent {number} {}", sent.id));
             }
@@ -45,6 +46,11 @@ pub async fn send(folder: &Path, receiver: &str, start: u64, compacting: bool) {
         say("compacted");
     }
     running.await.unwrap();
+}
+
+/// The ordering key of every eighth of what a task sends.
+pub fn ordering_key(number: u64) -> Option<u64> {
+    (number / TASKS).is_multiple_of(8).then_some(number % TASKS)
 }
 
 /// A line in one write, so that a kill leaves no half of one.

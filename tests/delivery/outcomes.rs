@@ -25,7 +25,7 @@ impl After {
             State::Delivered { .. } => Some(Delivered),
             State::Waiting { .. } => Some(Waits),
             State::Dead { reason, .. } => Some(Dead(reason)),
-            State::Leased { .. } | State::Canceled { .. } => None,
+            State::Held { .. } | State::Leased { .. } | State::Canceled { .. } => None,
         }
     }
 }

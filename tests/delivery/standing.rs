@@ -12,8 +12,8 @@ use ringback::store::memory::MemoryStore;
 use ringback::store::{AttemptQuery, MessageQuery, Order, RecordKind, Store};
 use ringback::transport::{Reply, Request, Transport};
 use ringback::{
-    ApplicationId, CancelReason, Config, DisableReason, Endpoint, EndpointId, EndpointStatus, Failure, MessageId,
-    NewApplication, NewEndpoint, NewMessage, Outcome, Ringback, State, StateKind, Timestamp,
+    ApplicationId, CancelReason, Config, DisableReason, EnableReplay, Endpoint, EndpointId, EndpointStatus, Failure,
+    MessageId, NewApplication, NewEndpoint, NewMessage, Outcome, Ringback, State, StateKind, Timestamp,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -357,7 +357,11 @@ async fn gone_and_the_receiver_s_own_wish_disable_at_once_where_the_profile_says
     let state = |endpoint| deliveries.iter().find(|delivery| delivery.id.lane.endpoint == endpoint).unwrap().state;
     let dead = |endpoint| match state(endpoint) {
         State::Dead { reason, .. } => Some(reason),
-        State::Waiting { .. } | State::Leased { .. } | State::Delivered { .. } | State::Canceled { .. } => None,
+        State::Waiting { .. }
+        | State::Held { .. }
+        | State::Leased { .. }
+        | State::Delivered { .. }
+        | State::Canceled { .. } => None,
     };
     assert_eq!(dead(gone), Some(ringback::DeadReason::Gone));
     assert_eq!(dead(aborted), Some(ringback::DeadReason::Aborted));
@@ -459,4 +463,60 @@ async fn changes_of_endpoints_are_told_once_and_none_of_the_application_that_is_
     scene.ringback.enable_endpoint(operations, closed[0].id).await.unwrap();
     settle().await;
     assert_eq!(scene.receivers.bodies("/told").len(), count, "nobody is told of who is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn enabling_takes_up_what_failed_and_what_was_canceled_and_the_operator_hears_of_the_end() {
+    let mut scene = Scene::told().await;
+    scene.receivers.answer("/bad", Outcome::answered(500));
+    let new = NewEndpoint::at("https://a.example/bad").retry(retries(&[3_600_000; 3]));
+    let bad = scene.ringback.create_endpoint(scene.app, new).await.unwrap().id;
+    scene.send_for(DAY * 5 + HOUR * 3).await;
+    assert_eq!(reason(&scene.status(bad)), Some(DisableReason::Failing));
+    let kinds = |states: Vec<State>| {
+        let count = |kind| states.iter().filter(|state| state.kind() == kind).count();
+        (count(StateKind::Dead), count(StateKind::Canceled), count(StateKind::Delivered))
+    };
+    let (dead, canceled, delivered) = kinds(scene.states().await);
+    assert!(dead > 100 && canceled >= 3 && delivered == 0, "{dead} {canceled} {delivered}");
+    scene.receivers.answer("/bad", Outcome::answered(200));
+    let replay = EnableReplay { since: None, rate: 0 };
+    assert!(scene.ringback.enable_and_replay(scene.app, bad, replay).await.is_err());
+    assert_eq!(reason(&scene.status(bad)), Some(DisableReason::Failing), "what is refused enables nothing");
+    let replay = EnableReplay { since: None, rate: 10 };
+    let (enabled, job) = scene.ringback.enable_and_replay(scene.app, bad, replay).await.unwrap();
+    assert_eq!((enabled.status, job.total), (EndpointStatus::Enabled, (dead + canceled) as u64));
+    scene.crash().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scene.crash().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(kinds(scene.states().await), (0, 0, dead + canceled));
+    let [finished] = &scene.told_of("replay.finished")[..] else { panic!("once") };
+    assert_eq!((&finished["jobId"], &finished["status"]), (&json!(job.id), &json!("finished")));
+    assert_eq!((&finished["replayed"], &finished["endpointId"]), (&json!(dead + canceled), &json!(bad)));
+    scene.crash().await;
+    settle().await;
+    assert_eq!(scene.told_of("replay.finished").len(), 1, "also after a restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_now_and_then_has_no_record_written_and_one_that_goes_on_has_one() {
+    let scene = Scene::start().await;
+    let key = |endpoint: EndpointId| [scene.app.to_bytes(), endpoint.to_bytes()].concat();
+    let version = async |endpoint| {
+        let records = scene.store.list(RecordKind::EndpointStanding, None, None, 250).await.unwrap();
+        records.iter().find(|record| record.key.key == key(endpoint)).map_or(0, |record| record.version)
+    };
+    let flaky = scene.endpoint("/flaky", Outcome::answered(200)).await;
+    let bad = scene.endpoint("/bad", Outcome::answered(500)).await;
+    for second in 0..600 {
+        scene.receivers.answer("/flaky", Outcome::answered(if second % 3 == 0 { 200 } else { 500 }));
+        scene.send().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(version(flaky).await, 0, "it worked again each time: {second}");
+    }
+    let written = version(bad).await;
+    assert!((9..=11).contains(&written), "once, and then once a minute: {written}");
+    let failing = scene.ringback.failing(scene.app, bad).unwrap().unwrap();
+    assert!(failing.failures >= 600, "{failing:?}");
 }

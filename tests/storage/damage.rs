@@ -189,7 +189,7 @@ async fn a_damaged_endpoint_or_application_costs_the_others_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_damage_of_any_row_stops_the_rest() {
-    for (tag, harm) in b"WDAXEIMPQ".iter().zip([Harm::Empty, Harm::CutOff, Harm::FlipFirst].into_iter().cycle()) {
+    for (tag, harm) in b"WDAXEIMPQK".iter().zip([Harm::Empty, Harm::CutOff, Harm::FlipFirst].into_iter().cycle()) {
         let mut world = World::running().await;
         let receiver =
             Receiver::start(|request, _| Behaviour::Answer(if request.body == b"0" { 500 } else { 200 })).await;
@@ -201,8 +201,11 @@ async fn no_damage_of_any_row_stops_the_rest() {
             world.ringback.send(world.app, keyed(payload)).await.unwrap();
         }
         receiver.wait_for(3).await;
+        for _ in 0..2 {
+            world.ringback.send(world.app, NewMessage::bytes("e", "0").ordering_key("a")).await.unwrap();
+        }
         world.send("e", &"x".repeat(50_000)).await;
-        receiver.wait_for(4).await;
+        receiver.wait_for(5).await;
         spoil(&mut world, harm, |key| key.get(TAG) == Some(tag)).await;
         world.run();
         let later = world.send("later", "{}").await;
@@ -427,4 +430,104 @@ async fn damaged_rows_of_what_waits_take_no_room_for_ever() {
         assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0, "{lost:?}");
         has_all_its_room(&world).await;
     }
+}
+
+async fn ordered(world: &World, payload: &'static str) -> MessageId {
+    world.ringback.send(world.app, NewMessage::bytes("e", payload).ordering_key("a")).await.unwrap().id
+}
+
+/// The bodies that arrived.
+fn bodies(receiver: &Receiver) -> Vec<String> {
+    receiver.received().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_whose_rows_are_damaged_is_kept_all_the_same() {
+    for (harm, tag) in [(Harm::FlipLast, b'K'), (Harm::Empty, b'K'), (Harm::CutOff, b'W'), (Harm::FlipFirst, b'D')] {
+        let mut world = World::open().await;
+        let receiver = Receiver::answering(200).await;
+        world.endpoint(quick(&receiver.url)).await;
+        let mut sent = Vec::new();
+        for payload in ["0", "1", "2"] {
+            sent.push(ordered(&world, payload).await);
+        }
+        let spoilt = spoil(&mut world, harm, |key| key.get(TAG) == Some(&tag)).await;
+        assert_eq!(
+            spoilt,
+            match tag {
+                b'K' => 3,
+                b'W' => 1,
+                _ => 0,
+            }
+        );
+        world.run();
+        world.all_ended(&sent).await;
+        assert_eq!(bodies(&receiver), ["0", "1", "2"]);
+        assert_eq!(world.ringback.health().await.unwrap().open, 0);
+        assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_damage_blocks_a_key_for_ever() {
+    // What is lost: the row of who goes first; its place in the queue and its message; or a row too many is there.
+    for loss in ["first", "message", "stray"] {
+        let mut world = World::open().await;
+        let receiver = Receiver::answering(200).await;
+        world.endpoint(quick(&receiver.url)).await;
+        let mut sent = Vec::new();
+        for payload in ["0", "1", "2"] {
+            sent.push(ordered(&world, payload).await);
+        }
+        if loss == "stray" {
+            world.run();
+            world.all_ended(&sent).await;
+        }
+        world.stop().await;
+        let db = tree(&world.config.path);
+        let first = |key: &[u8]| key.get(TAG) == Some(&b'K') && key[TAG + 33] == 0;
+        for item in db.iter() {
+            let (key, value) = item.unwrap();
+            let own = |tag| of_message(tag, sent[0])(&key);
+            match loss {
+                "first" if first(&key) => drop(db.remove(key).unwrap()),
+                "message" if own(b'M') || key.get(TAG) == Some(&b'W') => {
+                    db.insert(key, Harm::FlipLast.to(&value)).unwrap();
+                }
+                "stray" if own(b'D') => {
+                    // As if the first one had ended and its row had stayed.
+                    let mut row = key.to_vec();
+                    row[TAG] = b'K';
+                    row.truncate(TAG + 17);
+                    row.extend_from_slice(&key_hash("a"));
+                    row.push(0);
+                    row.extend_from_slice(&0_u64.to_be_bytes());
+                    row.extend_from_slice(&sent[0].to_bytes());
+                    db.insert(row, vec![1, 2, 3]).unwrap();
+                }
+                _ => {}
+            }
+        }
+        db.flush().unwrap();
+        drop(db);
+        world.reopen().await;
+        let later = ordered(&world, "3").await;
+        world.run();
+        // What nothing meets by itself is found by looking for it.
+        let query = CountQuery::default();
+        world.ringback.counts(world.app, query).await.unwrap();
+        until(async || world.state(later).await.kind() == StateKind::Delivered).await;
+        until(async || world.ringback.health().await.unwrap().open == 0).await;
+        for message in &sent[1..] {
+            assert_eq!(world.state(*message).await.kind(), StateKind::Delivered, "{loss}");
+        }
+        let arrived = bodies(&receiver);
+        assert!(arrived.ends_with(&["2".into(), "3".into()]), "{loss}: {arrived:?}");
+        assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0, "{loss}");
+    }
+}
+
+fn key_hash(key: &str) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(key)[..16].to_vec()
 }

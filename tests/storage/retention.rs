@@ -140,3 +140,26 @@ async fn large_payloads_stay_in_the_log_that_is_synced() {
     let message = world.ringback.message(world.app, sent[23]).await.unwrap();
     assert!(message.payload == payload);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_goes_once_it_is_delivered_everywhere_and_not_before() {
+    let mut world = World::with(|config| config.delete_on_success = true).await;
+    let fine = Receiver::answering(200).await;
+    let bad = Receiver::answering(500).await;
+    world.endpoint(quick(&fine.url)).await;
+    let first = world.send("e", "{}").await;
+    world.run();
+    world.all_ended(&[first]).await;
+    until(async || world.ringback.message(world.app, first).await.unwrap().expunged).await;
+    world.endpoint(quick(&bad.url)).await;
+    let half = world.send("e", "{}").await;
+    world.all_ended(&[half]).await;
+    let many = {
+        world.ringback.prune().await.unwrap();
+        assert!(!world.ringback.message(world.app, half).await.unwrap().expunged, "one is dead: it can be replayed");
+        world.send_many(20).await;
+        world.send("e", "{}").await
+    };
+    world.all_ended(&[many]).await;
+    assert!(!world.ringback.message(world.app, many).await.unwrap().expunged);
+}

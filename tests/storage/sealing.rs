@@ -233,7 +233,7 @@ async fn a_store_of_an_earlier_version_opens_and_its_secrets_are_sealed() {
     assert!(!String::from_utf8(stored).unwrap().contains("canary"));
     assert_eq!(
         fs::read_to_string(world.config.path.join("FORMAT")).unwrap(),
-        "3\n",
+        "4\n",
         "an older program would leave it out"
     );
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::arguments::{Header, read};
 use super::exit::{Exit, Problem};
 use super::out::{Out, confirm};
-use super::records::{Endpoint, Record, list};
+use super::records::{Endpoint, Record, ReplayJob, list};
 use super::style::Style;
 use super::table::Table;
 use super::target::{Session, Target};
@@ -89,7 +89,19 @@ pub(super) enum What {
         yes: bool,
     },
     /// Lets it take events again
-    Enable(Named),
+    Enable {
+        #[command(flatten)]
+        named: Named,
+        /// And attempts again what failed, and what was canceled because it was disabled, as a replay job
+        #[arg(long)]
+        replay: bool,
+        /// Of that, only messages from then on, such as 2d or 2026-01-31T08:30:00Z
+        #[arg(long, value_name = "WHEN", value_parser = times::moment, requires = "replay")]
+        since: Option<Timestamp>,
+        /// How many a second at most [default: the server's]
+        #[arg(long, value_name = "N", requires = "replay")]
+        rate: Option<u32>,
+    },
     /// Stops deliveries to it. What waits for it is canceled
     Disable(Named),
     /// Shows its secret (of an ed25519 key, the public half)
@@ -200,8 +212,13 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
             api.delete(&named.path(), &Vec::new()).await?;
             out.note(&format!("{} is deleted", named.endpoint));
         }
-        What::Enable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": false})).await?)?,
-        What::Disable(named) => show(out, &api.patch(&named.path(), &json!({"disabled": true})).await?)?,
+        What::Enable { named, replay, since, rate } => {
+            let members = [("since", since.map(|time| time.to_string().into())), ("rate", rate.map(Value::from))];
+            let given = members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)));
+            let replay = replay.then(|| Value::Object(given.collect()));
+            enable(session, &named, replay).await?;
+        }
+        What::Disable(named) => show(out, &api.post(&named.below(&["disable"]), &Vec::new(), &json!({})).await?)?,
         What::Secret(named) => secret::reveal(session, &named).await?,
         What::Rotate { named, secret_file, grace } => secret::rotate(session, &named, secret_file, grace).await?,
         What::Headers { named, set, set_file, remove, sensitive } => {
@@ -211,6 +228,28 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
         What::Test { named, event_type } => return test::run(session, &named, event_type).await,
     }
     Ok(Exit::Done)
+}
+
+/// Enables it, and starts a replay if one is asked for.
+async fn enable(session: &Session, named: &Named, replay: Option<Value>) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    struct Enabled {
+        #[serde(flatten)]
+        endpoint: Endpoint,
+        replay: Option<ReplayJob>,
+    }
+    let body = replay.map_or_else(|| json!({}), |replay| json!({ "replay": replay }));
+    let path = named.below(&["enable"]);
+    let Record { raw, value } = session.api.post::<Record<Enabled>>(&path, &Vec::new(), &body).await?;
+    show(&session.out, &Record { raw, value: value.endpoint })?;
+    if let Some(ReplayJob { id, total, .. }) = value.replay {
+        let app = &named.app;
+        session.out.note(&format!("{total} are attempted again; how far it is: ringback replay status {app} {id}"));
+        if let Some(why) = session.not_delivering().await {
+            session.out.note(&format!("the job is stored, and does nothing yet: {why}"));
+        }
+    }
+    Ok(())
 }
 
 async fn show_stats(
@@ -281,6 +320,8 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("timeout", &timeout.unwrap_or_default())?;
     out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    let blocked = &endpoint.blocked_head;
+    out.field("blocked head", &if blocked.is_null() { String::new() } else { blocked.to_string() })?;
     if endpoint.auto_disable == Some(false) {
         out.field("auto-disable", "off")?;
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringback::BlockedHead;
 use serde_json::{Map, Value};
 
 use crate::cli::arguments::{Header, Json, ProfileChoice, header_map, headers_of, pair};
@@ -10,7 +11,7 @@ use crate::cli::exit::Problem;
 use crate::cli::times;
 
 /// The members of the API's object that have a default to go back to.
-pub(super) const RESETTABLE: [&str; 13] = [
+pub(super) const RESETTABLE: [&str; 14] = [
     "uid",
     "profile",
     "eventTypes",
@@ -19,6 +20,7 @@ pub(super) const RESETTABLE: [&str; 13] = [
     "timeoutMs",
     "retry",
     "maxInFlight",
+    "blockedHead",
     "autoDisable",
     "replayOnly",
     "headers",
@@ -55,8 +57,12 @@ pub(in crate::cli) struct Settings {
     /// How many requests may be on their way to it at once
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+    /// What a message with an ordering key does to those behind it while it fails: wait, skip:3 (after 3 failed attempts
+    /// they go on), or expire:10m (it gives up)
+    #[arg(long, value_name = "RULE", value_parser = blocked_head)]
+    blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for long [default: true]
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
     auto_disable: Option<bool>,
     /// It gets nothing but what is replayed to it
     #[arg(long)]
@@ -97,6 +103,7 @@ impl Settings {
             ("timeoutMs", timeout.map(Value::from)),
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
+            ("blockedHead", self.blocked_head.map(|rule| serde_json::json!(rule))),
             ("autoDisable", self.auto_disable.map(Value::from)),
             ("replayOnly", self.replay_only.then(|| true.into())),
             ("headers", object(header_map(headers).into_iter().collect())),
@@ -104,6 +111,23 @@ impl Settings {
             ("metadata", object(self.metadata.clone())),
         ];
         Ok(members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect())
+    }
+}
+
+/// A rule as people write it.
+fn blocked_head(text: &str) -> Result<BlockedHead, String> {
+    let wrong = || format!("`{text}` is no rule, such as wait, skip:3 or expire:10m");
+    match text.split_once(':') {
+        None if text == "wait" => Ok(BlockedHead::Wait),
+        Some(("skip", attempts)) => {
+            let after_attempts = attempts.parse().map_err(|_| wrong())?;
+            Ok(BlockedHead::Skip { after_attempts })
+        }
+        Some(("expire", after)) => {
+            let after_seconds = times::duration(after).map_err(|_| wrong())?.as_secs();
+            Ok(BlockedHead::Expire { after_seconds })
+        }
+        Some(_) | None => Err(wrong()),
     }
 }
 

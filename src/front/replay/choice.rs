@@ -68,7 +68,7 @@ fn is_about(what: ReplayWhat, state: State) -> bool {
         ReplayWhat::Failed => match state {
             State::Dead { .. } => true,
             State::Canceled { reason, .. } => reason == CancelReason::EndpointDisabled,
-            State::Waiting { .. } | State::Leased { .. } | State::Delivered { .. } => false,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } | State::Delivered { .. } => false,
         },
         // Those are not there.
         ReplayWhat::Missing => false,
@@ -86,7 +86,7 @@ fn take(message: &Message, delivery: DeliveryId, state: Option<State>, add: bool
         return Err(Why::Expunged);
     }
     match state {
-        Some(State::Waiting { .. } | State::Leased { .. }) => Err(Why::UnderWay),
+        Some(State::Waiting { .. } | State::Held { .. } | State::Leased { .. }) => Err(Why::UnderWay),
         Some(State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. }) | None => {
             Ok(Replay { delivery, add })
         }

@@ -236,10 +236,18 @@ pub struct ReplayJob {
     slot: u32,
     #[serde(default)]
     next_at: Timestamp,
+    /// Whether the operator need not hear of its end (any more).
+    #[serde(default = "yes")]
+    pub(in super::super) told: bool,
     /// When it began.
     pub created_at: Timestamp,
     /// When it last got on.
     pub updated_at: Timestamp,
+}
+
+/// Jobs of before there was somebody to hear of them are nothing new.
+const fn yes() -> bool {
+    true
 }
 
 /// How a job stands.
@@ -285,6 +293,7 @@ impl ReplayJob {
             after: None,
             done: None,
             within: None,
+            told: true,
             slot: 0,
             next_at: Timestamp::ZERO,
             created_at: now,

@@ -146,6 +146,7 @@ impl Ringback {
         let total = self.count_replay(application, &filter, to).await?.count;
         let mut job = ReplayJob::new(JobId::from_parts(now, random), application, (filter, to, rate));
         job.total = total;
+        job.told = self.inner.config.operational_application.is_none();
         let put = job.put(0);
         Ok((job, put))
     }
@@ -229,7 +230,7 @@ impl Ringback {
         }
     }
 
-    async fn stored_job(&self, id: JobId) -> Result<(ReplayJob, u64), Error> {
+    pub(super) async fn stored_job(&self, id: JobId) -> Result<(ReplayJob, u64), Error> {
         let record = self.inner.store.get(records::job_key(id)).await?.ok_or(Error::NotFound("replay job"))?;
         let job = ReplayJob::read(&record.value).ok_or(Error::NotFound("replay job"))?;
         Ok((job, record.version))

@@ -66,7 +66,7 @@ impl Scene {
             }
             let settlement = |lease: crate::store::Lease| {
                 let state = how(lease.delivery).unwrap_or(State::Waiting { due: now + HOUR });
-                Settlement { lease, attempt: None, state }
+                Settlement { lease, attempt: None, state, lets_pass: false }
             };
             store.settle(Arc::new(leases.into_iter().map(settlement).collect())).await.unwrap();
         }
@@ -387,7 +387,7 @@ async fn one_run(seed: u64) {
                 State::Dead { .. } => what != ReplayWhat::Missing,
                 State::Canceled { .. } => matches!(what, ReplayWhat::Failed | ReplayWhat::All),
                 State::Delivered { .. } => what == ReplayWhat::All,
-                State::Waiting { .. } | State::Leased { .. } => false,
+                State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => false,
             };
             let round = if about && !erased { 2 } else { 1 };
             assert_eq!(delivery.progress.round, round, "seed {seed}: {what:?} of {old:?}");
@@ -420,7 +420,7 @@ async fn retention_between_two_turns_costs_only_what_it_removed() {
     scene.ringback.advance_replay(id).await.unwrap();
     // It stands in the middle of the first message. That one waits again, and stays; the second one goes.
     let (now, before) = (scene.ringback.now(), sent[2].time());
-    let prune = Prune { now, delivered_before: before, ended_before: before, after: None, limit: 100 };
+    let prune = Prune { now, delivered_before: before, ended_before: before, limit: 100, ..Prune::default() };
     assert_eq!(scene.fixture.store.prune(prune).await.unwrap().removed, 1);
     let job = scene.finish(id).await;
     assert_eq!((job.status, job.total, job.replayed, job.skipped), (JobStatus::Finished, 8, 6, 0));

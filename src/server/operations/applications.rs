@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{Application, ApplicationId, Error, NewApplication, Timestamp};
+use ringback::{Application, ApplicationId, Erase, Error, NewApplication, Retention, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::erase::EraseJobOut;
 use crate::server::api::Api;
 use crate::server::auth::{Administered, Named, Operator, Tenant};
 use crate::server::body::Body;
@@ -19,6 +20,7 @@ use crate::server::once::{Answer, Once};
 use crate::server::page::{self, ListQuery, ListResponse};
 use crate::server::problem::Problem;
 use crate::server::query::Query;
+use crate::server::retention::{RetentionSchema, shown};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, put, patch, delete))
@@ -42,6 +44,9 @@ pub(crate) struct ApplicationIn {
     /// The older name of `throttleRate`.
     #[schema(minimum = 1, maximum = 65535)]
     rate_limit: Option<u32>,
+    /// How long what is sent in it is kept.
+    #[schema(value_type = Option<RetentionSchema>)]
+    retention: Option<Retention>,
 }
 
 /// What is to change of an application: what is absent stays, `null` resets.
@@ -63,6 +68,10 @@ pub(crate) struct ApplicationPatch {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     rate_limit: Patch<u32>,
+    /// All of its rule.
+    #[schema(value_type = Option<RetentionSchema>)]
+    #[serde(default)]
+    retention: Patch<Retention>,
 }
 
 /// An application.
@@ -76,6 +85,9 @@ pub(crate) struct ApplicationOut {
     metadata: BTreeMap<String, String>,
     throttle_rate: Option<u32>,
     rate_limit: Option<u32>,
+    /// `null` where the server's rule holds.
+    #[schema(value_type = Option<RetentionSchema>)]
+    retention: Option<Retention>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -91,6 +103,7 @@ impl From<Application> for ApplicationOut {
             metadata: application.metadata,
             throttle_rate: application.throttle_rate,
             rate_limit: application.throttle_rate,
+            retention: shown(application.retention),
             created_at: application.created_at,
             updated_at: application.updated_at,
         }
@@ -103,6 +116,7 @@ impl ApplicationIn {
         new.uid = self.uid;
         new.metadata = self.metadata.unwrap_or_default();
         new.throttle_rate = one_of("throttleRate", self.throttle_rate, self.rate_limit)?;
+        new.retention = self.retention.unwrap_or_default();
         Ok(new)
     }
 }
@@ -211,14 +225,33 @@ async fn patch(
     new.uid = value.uid.optional().over(old.uid);
     new.metadata = value.metadata.over(old.metadata);
     new.throttle_rate = rate.optional().over(old.throttle_rate);
+    new.retention = value.retention.over(old.retention);
     Ok(Json(api.ringback.update_application(id, new).await?.into()))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteQuery {
+    /// Whether everything that it has goes as well, for good: the answer is the erase job. Default: no.
+    erase: Option<bool>,
+}
+
 /// Delete an application, with its endpoints and tokens
+///
+/// What is stored of its messages goes with retention, or with `erase=true` in a job that begins at once.
 #[utoipa::path(delete, path = "/app/{app_id}", operation_id = "v1.application.delete", tag = "Application",
-    responses((status = 204)))]
-async fn delete(State(api): State<Arc<Api>>, Administered(id): Administered) -> Result<Answer, Problem> {
+    params(DeleteQuery),
+    responses((status = 204), (status = 202, body = EraseJobOut, description = "It is being erased")))]
+async fn delete(
+    State(api): State<Arc<Api>>,
+    Administered(id): Administered,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Answer, Problem> {
     let _changes = api.changes().await;
+    if query.erase == Some(true) {
+        return Ok(Answer::accepted(&api.erase(id, Erase::Application).await?));
+    }
     api.ringback.delete_application(id).await?;
     Ok(Answer::nothing())
 }

@@ -31,7 +31,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 fn number(kind: StateKind) -> (u8, &'static str) {
     match kind {
         StateKind::Delivered => (0, "success"),
-        StateKind::Waiting => (1, "pending"),
+        // Clients know no held ones: to them they wait.
+        StateKind::Waiting | StateKind::Held => (1, "pending"),
         StateKind::Dead => (2, "fail"),
         StateKind::Leased => (3, "sending"),
         StateKind::Canceled => (4, "canceled"),
@@ -44,13 +45,13 @@ fn number(kind: StateKind) -> (u8, &'static str) {
 struct MessageEndpointOut {
     #[serde(flatten)]
     endpoint: EndpointOut,
-    /// 0 delivered, 1 waiting, 2 dead, 3 being attempted, 4 canceled.
+    /// 0 delivered, 1 waiting (or held), 2 dead, 3 being attempted, 4 canceled.
     status: u8,
     status_text: &'static str,
     /// When it is attempted next.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_attempt: Option<Timestamp>,
-    /// How it stands, with the time and the reason.
+    /// How it stands, with the time and the reason; held behind another of its ordering key: with that message.
     #[schema(value_type = Object)]
     state: DeliveryState,
     /// The attempts so far.
@@ -75,7 +76,8 @@ struct EndpointMessageOut<'m> {
 fn next_attempt(state: DeliveryState) -> Option<Timestamp> {
     match state {
         DeliveryState::Waiting { due } => Some(due),
-        DeliveryState::Leased { .. }
+        DeliveryState::Held { .. }
+        | DeliveryState::Leased { .. }
         | DeliveryState::Delivered { .. }
         | DeliveryState::Dead { .. }
         | DeliveryState::Canceled { .. } => None,

@@ -90,11 +90,13 @@ struct CountsOut {
     messages: u64,
     routed: u64,
     waiting: u64,
+    /// Behind another one of their ordering key.
+    held: u64,
     leased: u64,
     delivered: u64,
     dead: u64,
     canceled: u64,
-    /// Whether `routed` is the sum of the five.
+    /// Whether `routed` is the sum of the six.
     adds_up: bool,
 }
 
@@ -126,6 +128,7 @@ async fn doctor(State(api): State<Arc<Api>>, _: Operator) -> Result<Json<DoctorO
             messages: counts.messages,
             routed: counts.routed,
             waiting: counts.waiting,
+            held: counts.held,
             leased: counts.leased,
             delivered: counts.delivered,
             dead: counts.dead,

@@ -9,8 +9,8 @@ use axum::extract::State;
 use ringback::profile::BodyMode;
 use ringback::store::CountQuery;
 use ringback::{
-    DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice, RetrySettings,
-    Secret, Timestamp,
+    BlockedHead, DisableReason, Endpoint, EndpointId, EndpointSettings, EndpointStatus, NewEndpoint, ProfileChoice,
+    RetrySettings, Secret, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -44,8 +44,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// An endpoint to be made or changed. Where it is made, `url` is needed and what is absent has its default; where it is
 /// changed by PATCH, what is absent stays and `null` resets; where it is replaced by PUT, what is absent has its default,
-/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `headers`, `secret`),
-/// which stays.
+/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `blockedHead`, `headers`,
+/// `secret`), which stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointIn {
@@ -116,6 +116,12 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
+    /// What a message with an ordering key does to those behind it while it fails: `{"rule":"wait"}` (the default),
+    /// `{"rule":"skip","afterAttempts":3}` (they go on, and it is retried beside them) or
+    /// `{"rule":"expire","afterSeconds":600}` (it gives up).
+    #[schema(value_type = Option<BlockedHeadOut>)]
+    #[serde(default)]
+    blocked_head: Patch<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for the server's `disable_after_seconds`. Default: yes.
     #[schema(value_type = Option<bool>)]
     #[serde(default)]
@@ -165,6 +171,8 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
+    #[schema(value_type = Option<BlockedHeadOut>)]
+    blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
     auto_disable: Option<bool>,
     /// Whether it gets nothing but what is replayed to it.
@@ -175,12 +183,27 @@ pub(crate) struct EndpointOut {
     updated_at: Timestamp,
 }
 
+/// What a message with an ordering key does to those behind it while it fails.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the document describes a type of the library with it")]
+struct BlockedHeadOut {
+    /// `wait`, `skip` or `expire`.
+    rule: String,
+    /// Of `skip`: the failed attempts of a round after which those behind go on.
+    #[schema(minimum = 1, maximum = 51)]
+    after_attempts: Option<u32>,
+    /// Of `expire`: it gives up so long after its turn came.
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    after_seconds: Option<u64>,
+}
+
 /// How the deliveries to an endpoint stand.
 #[derive(Serialize, ToSchema)]
 struct EndpointStats {
     /// Delivered.
     success: u64,
-    /// Waiting for an attempt.
+    /// Waiting for an attempt, or held behind another of their ordering key.
     pending: u64,
     /// Being attempted now.
     sending: u64,
@@ -231,6 +254,7 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            blocked_head: self.blocked_head.optional().over(old.blocked_head),
             auto_disable: self.auto_disable.optional().over(old.auto_disable),
             replay_only: self.replay_only.over(old.replay_only),
             event_types: either("eventTypes", self.event_types, self.filter_types)?.over(old.event_types),
@@ -274,19 +298,10 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings {
-            profile,
-            body,
-            timeout_ms,
-            retry,
-            max_in_flight,
-            auto_disable,
-            replay_only,
-            headers,
-            ..
-        } = old;
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, blocked_head, .. } = old;
+        let EndpointSettings { auto_disable, replay_only, headers, .. } = old;
         let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
-        let kept = EndpointSettings { max_in_flight, auto_disable, replay_only, headers, ..own };
+        let kept = EndpointSettings { max_in_flight, blocked_head, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)
     }
 }
@@ -333,6 +348,7 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
+            blocked_head: settings.blocked_head,
             auto_disable: settings.auto_disable,
             replay_only: settings.replay_only,
             created_at,
@@ -458,7 +474,7 @@ async fn stats(
     let counts = api.ringback.counts(found.application, window).await?;
     Ok(Json(EndpointStats {
         success: counts.delivered,
-        pending: counts.waiting,
+        pending: counts.waiting + counts.held,
         sending: counts.leased,
         fail: counts.dead,
         canceled: counts.canceled,

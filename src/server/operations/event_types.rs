@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{EventType, NewEventType, Timestamp};
+use ringback::{EventType, NewEventType, Retention, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +20,7 @@ use crate::server::page::{ListQuery, ListResponse, Ordering};
 use crate::server::path::Path;
 use crate::server::problem::Problem;
 use crate::server::query::Query;
+use crate::server::retention::{RetentionSchema, shown};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, put, patch, delete))
@@ -49,6 +50,10 @@ struct EventTypeIn {
     #[schema(value_type = Option<String>)]
     #[serde(default)]
     feature_flag: Patch<String>,
+    /// How long messages of it are kept.
+    #[schema(value_type = Option<RetentionSchema>)]
+    #[serde(default)]
+    retention: Patch<Retention>,
 }
 
 /// An event type.
@@ -62,6 +67,9 @@ struct EventTypeOut {
     #[schema(value_type = Option<Object>)]
     schemas: Option<Value>,
     feature_flag: Option<String>,
+    /// `null` where the server's rule holds.
+    #[schema(value_type = Option<RetentionSchema>)]
+    retention: Option<Retention>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -77,6 +85,7 @@ impl EventTypeOut {
             deprecated: found.deprecated,
             schemas: found.schemas.clone().filter(|_| with_content),
             feature_flag: found.feature_flag.clone(),
+            retention: shown(found.retention),
             created_at: found.created_at,
             updated_at: found.updated_at,
         }
@@ -91,6 +100,7 @@ fn as_new(found: &EventType) -> NewEventType {
         deprecated: found.deprecated,
         schemas: found.schemas.clone(),
         feature_flag: found.feature_flag.clone(),
+        retention: found.retention,
         ..NewEventType::named(found.name.clone())
     }
 }
@@ -103,6 +113,7 @@ impl EventTypeIn {
         new.deprecated = self.deprecated.over(new.deprecated);
         new.schemas = self.schemas.optional().over(new.schemas);
         new.feature_flag = self.feature_flag.optional().over(new.feature_flag);
+        new.retention = self.retention.over(new.retention);
         new
     }
 

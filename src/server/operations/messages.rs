@@ -306,7 +306,7 @@ impl Api {
     /// The payload's bytes, as they stand in the request.
     fn payload(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
         let kept = &self.ringback.config();
-        let longest = kept.keep_delivered.max(kept.keep_ended).as_secs() / DAY_SECONDS;
+        let longest = kept.keep_payloads.unwrap_or(kept.keep_delivered.max(kept.keep_ended)).as_secs() / DAY_SECONDS;
         if given.payload_retention_period.is_some_and(|days| days < longest) {
             let problem = format!("is not supported per message; this server keeps payloads for up to {longest} days");
             return Err(Problem::invalid("body", "payloadRetentionPeriod", problem));

@@ -2,10 +2,12 @@
 
 pub(super) mod applications;
 pub(super) mod attempts;
+pub(super) mod cancels;
 pub(super) mod compact;
 pub(super) mod deliveries;
 pub(super) mod doctor;
 pub(super) mod endpoints;
+pub(super) mod erase;
 pub(super) mod event_types;
 pub(super) mod headers;
 pub(super) mod health;
@@ -15,5 +17,6 @@ pub(super) mod missing;
 pub(super) mod profiles;
 pub(super) mod replays;
 pub(super) mod secrets;
+pub(super) mod switch;
 pub(super) mod tasks;
 pub(super) mod tokens;

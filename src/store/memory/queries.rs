@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::tables::{Tables, endpoints_of};
 use crate::attempt::Attempt;
-use crate::delivery::{DeliveryId, Lane, State, StateKind};
+use crate::delivery::{DeliveryId, Lane, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -119,7 +119,7 @@ impl Tables {
             query.covers(id.message) && query.endpoint.is_none_or(|wanted| wanted == id.lane.endpoint)
         });
         for (id, row) in wanted {
-            counts.add(if self.leases.contains_key(id) { StateKind::Leased } else { row.state.kind() });
+            counts.add(self.standing(*id, row).kind());
         }
         counts
     }

@@ -1,7 +1,8 @@
 //! What the memory store holds, and what its methods do with it: plain values, no lock, no future.
 //!
-//! Invariants: a delivery that has not ended has one row, and one place in its lane; a row's state is never
-//! [`State::Leased`], which is what an entry in `leases` means; a delivery's message is there as long as it is.
+//! Invariants: a delivery that has not ended has one row, and one place, in its lane or among those held; a row's state is
+//! never [`State::Leased`] or [`State::Held`], which is what an entry in `leases` and its mark mean; a delivery's message
+//! is there as long as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -10,24 +11,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Prune, Pruned, Put, Record,
-    RecordKey, RecordKind, Replay, Replayed, Settled, Settlement,
+    Cancel, DueLanes, Enqueue, Enqueued, Expunge, Fence, Health, Idempotency, Lease, Put, Record, RecordKey,
+    RecordKind, Replay, Replayed, Settled, Settlement,
 };
+use super::orders::Order;
 use crate::attempt::Attempt;
 use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::{Message, Routing};
+use crate::ordering::KeyHash;
 use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) messages: BTreeMap<(ApplicationId, MessageId), Stored>,
     event_ids: BTreeMap<(ApplicationId, String), MessageId>,
-    idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
+    pub(super) idempotency: BTreeMap<(ApplicationId, String), (MessageId, Idempotency)>,
     pub(super) deliveries: BTreeMap<DeliveryId, Row>,
-    /// What has not ended, leased or not, by (due, sequence).
+    /// What has not ended, leased or not but not held, by (due, sequence).
     lanes: BTreeMap<Lane, BTreeMap<(Timestamp, u64), MessageId>>,
-    pub(super) leases: BTreeMap<DeliveryId, Held>,
+    /// Of the deliveries with an ordering key that have not ended: who goes first, and who is held.
+    pub(super) orders: BTreeMap<(Lane, KeyHash), Order>,
+    pub(super) leases: BTreeMap<DeliveryId, Leased>,
     pub(super) attempts: BTreeMap<(ApplicationId, AttemptId), Attempt>,
     pub(super) records: BTreeMap<RecordKey, Record>,
     /// The payload bytes of an application's deliveries that have not ended.
@@ -48,25 +53,29 @@ pub(super) struct Stored {
     pub(super) message: Arc<Message>,
     /// Its running number.
     sequence: u64,
-    idempotency_key: Option<String>,
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// A delivery as it was last settled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     /// The running number of its message.
-    sequence: u64,
+    pub(super) sequence: u64,
     pub(super) state: State,
-    progress: Progress,
+    pub(super) progress: Progress,
     /// Its message's payload, as it was sent.
-    bytes: u64,
+    pub(super) bytes: u64,
+    /// Its message's ordering key.
+    pub(super) key: Option<KeyHash>,
+    /// Whether another one of its key goes first.
+    pub(super) held: bool,
 }
 
 /// A lease that was neither settled nor claimed again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
+pub(super) struct Leased {
     fence: Fence,
-    until: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Tables {
@@ -78,6 +87,7 @@ impl Tables {
             idempotency: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            orders: BTreeMap::new(),
             leases: BTreeMap::new(),
             attempts: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -107,9 +117,11 @@ impl Tables {
             state: State::Waiting { due: message.due() },
             progress: Progress::new(message.due()),
             bytes: message.payload.len() as u64,
+            key: message.key_hash(),
+            held: false,
         };
         for endpoint in endpoints_of(&message) {
-            self.place(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
+            self.begin(DeliveryId { lane: Lane { application, endpoint: *endpoint }, message: id }, fresh);
             self.ring = true;
         }
         if let Some(event_id) = &message.event_id {
@@ -155,7 +167,7 @@ impl Tables {
         let message = self.message(delivery.lane.application, delivery.message);
         self.last_fence.counter += 1;
         let fence = self.last_fence;
-        let lost = self.leases.insert(delivery, Held { fence, until }).is_some();
+        let lost = self.leases.insert(delivery, Leased { fence, until }).is_some();
         Some(Lease { delivery, progress, message, fence, lost })
     }
 
@@ -178,12 +190,16 @@ impl Tables {
                 self.ring = true;
                 State::Waiting { due }
             }
+            State::Held { .. } => row.state,
             ended @ (State::Delivered { at } | State::Dead { at, .. } | State::Canceled { at, .. }) => {
                 self.saw(at);
                 ended
             }
         };
         self.place(id, Row { state, progress, ..row });
+        if state.is_terminal() || settlement.lets_pass {
+            self.let_pass(id, row.key, settlement.time());
+        }
         Settled::Done
     }
 
@@ -221,7 +237,7 @@ impl Tables {
             return Replayed::InFlight;
         }
         row.map_or(Replayed::Added, |row| match row.state {
-            State::Waiting { .. } | State::Leased { .. } => Replayed::Hastened,
+            State::Waiting { .. } | State::Held { .. } | State::Leased { .. } => Replayed::Hastened,
             State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => Replayed::Reopened,
         })
     }
@@ -257,9 +273,10 @@ impl Tables {
                 State::Waiting { due } | State::Leased { until: due } => {
                     self.place(id, Row { state: State::Waiting { due: due.min(now) }, ..row });
                 }
+                State::Held { .. } => {}
                 State::Delivered { .. } | State::Dead { .. } | State::Canceled { .. } => {
                     let progress = row.progress.next_round(now);
-                    self.place(id, Row { state: State::Waiting { due: now }, progress, ..row });
+                    self.begin(id, Row { state: State::Waiting { due: now }, progress, ..row });
                 }
             },
             None => self.add(id, now),
@@ -277,27 +294,42 @@ impl Tables {
             state: State::Waiting { due: now },
             progress: Progress::new(now),
             bytes: stored.message.payload.len() as u64,
+            key: stored.message.key_hash(),
+            held: false,
         };
-        self.place(id, row);
+        self.begin(id, row);
     }
 
     pub(super) fn cancel(&mut self, what: Cancel, reason: CancelReason, now: Timestamp) -> usize {
-        let (lane, only, limit) = match what {
-            Cancel::Lane { lane, limit } => (lane, None, limit),
-            Cancel::Delivery(id) => (id.lane, Some(id.message), 1),
+        let free = |id: &DeliveryId| !self.leases.contains_key(id);
+        let waiting: Vec<DeliveryId> = match what {
+            Cancel::Lane { lane, limit } => {
+                self.held_in(lane).chain(self.open_in(lane)).filter(free).take(limit).collect()
+            }
+            Cancel::Delivery(id) => self.cancelable(&[id]),
+            Cancel::Deliveries(ids) => self.cancelable(&ids),
         };
-        let waiting: Vec<DeliveryId> = self
-            .open_in(lane)
-            .filter(|id| only.is_none_or(|message| message == id.message) && !self.leases.contains_key(id))
-            .take(limit)
-            .collect();
         for id in &waiting {
             self.saw(now);
             if let Some(row) = self.deliveries.get(id).copied() {
-                self.place(*id, Row { state: State::Canceled { at: now, reason }, ..row });
+                self.place(*id, Row { state: State::Canceled { at: now, reason }, held: false, ..row });
+                self.let_pass(*id, row.key, now);
             }
         }
         waiting.len()
+    }
+
+    /// Those of these that wait or are held, the held ones first.
+    fn cancelable(&self, ids: &[DeliveryId]) -> Vec<DeliveryId> {
+        let mut named = BTreeSet::new();
+        let open = |id: &DeliveryId| {
+            let row = self.deliveries.get(id).filter(|row| !row.state.is_terminal())?;
+            Some((!row.held, *id)).filter(|_| !self.leases.contains_key(id))
+        };
+        let ids = ids.iter().filter(|id| named.insert(**id));
+        let mut open: Vec<(bool, DeliveryId)> = ids.filter_map(open).collect();
+        open.sort_by_key(|(free, _)| *free);
+        open.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(super) fn put(&mut self, batch: Vec<Put>) -> bool {
@@ -323,18 +355,8 @@ impl Tables {
         true
     }
 
-    pub(super) fn prune(&mut self, prune: &Prune) -> Pruned {
-        let mut ids = self.messages.range((prune.after.map_or(Unbounded, Excluded), Unbounded)).map(|(id, _)| *id);
-        let seen: Vec<_> = ids.by_ref().take(prune.limit.max(1)).collect();
-        let more = ids.next().is_some();
-        let gone: BTreeSet<_> = seen.iter().copied().filter(|id| self.may_go(*id, prune)).collect();
-        gone.iter().for_each(|id| self.remove(*id));
-        self.attempts.retain(|(application, _), attempt| !gone.contains(&(*application, attempt.delivery.message)));
-        Pruned { removed: gone.len(), next: seen.last().copied().filter(|_| more) }
-    }
-
     /// All of a message but its attempts. It has no open delivery, so that its lanes need no change.
-    fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
+    pub(super) fn remove(&mut self, (application, id): (ApplicationId, MessageId)) {
         let Some(Stored { message, idempotency_key, .. }) = self.messages.remove(&(application, id)) else {
             return;
         };
@@ -352,16 +374,22 @@ impl Tables {
     }
 
     /// The only place where a delivery's state changes, so that it and its lane's order cannot part.
-    fn place(&mut self, id: DeliveryId, row: Row) {
+    pub(super) fn place(&mut self, id: DeliveryId, row: Row) {
         let lane = self.lanes.entry(id.lane).or_default();
         let open_bytes = self.open_bytes.entry(id.lane.application).or_default();
-        if let Some(Row { state: State::Waiting { due }, sequence, bytes, .. }) = self.deliveries.insert(id, row) {
-            lane.remove(&(due, sequence));
-            *open_bytes -= bytes;
+        if let Some(old @ Row { state: State::Waiting { due }, .. }) = self.deliveries.insert(id, row) {
+            lane.remove(&(due, old.sequence));
+            *open_bytes -= old.bytes;
+            if let Some(order) = old.key.filter(|_| old.held).and_then(|key| self.orders.get_mut(&(id.lane, key))) {
+                order.held.remove(&old.sequence);
+            }
         }
         if let State::Waiting { due } = row.state {
-            lane.insert((due, row.sequence), id.message);
             *open_bytes += row.bytes;
+            match row.key.filter(|_| row.held).and_then(|key| self.orders.get_mut(&(id.lane, key))) {
+                Some(order) => drop(order.held.insert(row.sequence, id.message)),
+                None => drop(lane.insert((due, row.sequence), id.message)),
+            }
         }
         if lane.is_empty() {
             self.lanes.remove(&id.lane);
@@ -390,7 +418,7 @@ impl Tables {
         self.records.get(&endpoint).is_none_or(|record| record.active)
     }
 
-    /// The deliveries of a lane that have not ended, in order.
+    /// The deliveries of a lane that have not ended and are not held, in order.
     fn open_in(&self, lane: Lane) -> impl Iterator<Item = DeliveryId> {
         self.lanes.get(&lane).into_iter().flatten().map(move |(_, message)| DeliveryId { lane, message: *message })
     }
@@ -422,26 +450,6 @@ impl Tables {
         later.chain(leased).min()
     }
 
-    fn may_go(&self, (application, id): (ApplicationId, MessageId), prune: &Prune) -> bool {
-        let Some(Stored { message, idempotency_key, .. }) = self.messages.get(&(application, id)) else {
-            return false;
-        };
-        let key = idempotency_key.as_ref().map(|key| (application, key.clone()));
-        let record = key.and_then(|key| self.idempotency.get(&key));
-        if record.is_some_and(|(owner, record)| *owner == id && record.expires_at > prune.now) {
-            return false;
-        }
-        let mut before = prune.delivered_before;
-        for delivery in self.deliveries_of(application, id) {
-            match delivery.state {
-                State::Waiting { .. } | State::Leased { .. } => return false,
-                State::Delivered { .. } => {}
-                State::Dead { .. } | State::Canceled { .. } => before = prune.ended_before,
-            }
-        }
-        message.accepted_at < before
-    }
-
     pub(super) fn message(&self, application: ApplicationId, id: MessageId) -> Option<Arc<Message>> {
         self.messages.get(&(application, id)).map(|stored| Arc::clone(&stored.message))
     }
@@ -458,9 +466,8 @@ impl Tables {
             .iter()
             .map(|endpoint| DeliveryId { lane: Lane { application, endpoint: *endpoint }, message });
         ids.filter_map(|id| {
-            let Row { state, progress, .. } = *self.deliveries.get(&id)?;
-            let state = self.leases.get(&id).map_or(state, |held| State::Leased { until: held.until });
-            Some(Delivery { id, state, progress })
+            let row = self.deliveries.get(&id)?;
+            Some(Delivery { id, state: self.standing(id, row), progress: row.progress })
         })
         .collect()
     }
@@ -475,9 +482,9 @@ impl Tables {
 
     pub(super) fn health(&self) -> Health {
         let mut health = Health { leased: self.leases.len() as u64, ..Health::default() };
-        for id in self.lanes.keys().flat_map(|lane| self.open_in(*lane)) {
+        for row in self.deliveries.values().filter(|row| !row.state.is_terminal()) {
             health.open += 1;
-            health.open_bytes += self.deliveries.get(&id).map_or(0, |row| row.bytes);
+            health.open_bytes += row.bytes;
         }
         health
     }

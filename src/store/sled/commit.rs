@@ -3,7 +3,7 @@
 //! `flush` does not reach the disk on Linux (it ends in `sync_file_range`), so a commit ends with an
 //! `fdatasync` through a descriptor of our own on sled's file. Only then is anything acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 
@@ -26,6 +26,8 @@ pub(super) struct Commit {
     bytes: usize,
     /// Unique keys that this commit writes, for later requests of the same commit to see.
     unique: HashMap<Key, Vec<u8>>,
+    /// Rows of ordering keys that this commit writes, or removes, in their order: later requests of it see them.
+    ordered: BTreeMap<Key, Option<Vec<u8>>>,
     /// The counters as they will be.
     pub(super) counters: Counters,
 }
@@ -60,6 +62,42 @@ impl Commit {
             Some(value) => Ok(Some(IVec::from(value.as_slice()))),
             None => tree.get(key),
         }
+    }
+
+    pub(super) fn put_ordered(&mut self, key: Key, value: Vec<u8>) {
+        self.ordered.insert(key.clone(), Some(value.clone()));
+        self.put(key, value);
+    }
+
+    pub(super) fn delete_ordered(&mut self, key: Key) {
+        self.ordered.insert(key.clone(), None);
+        self.delete(key);
+    }
+
+    /// A row of an ordering key, as this commit leaves it.
+    pub(super) fn ordered(&self, tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<IVec>> {
+        match self.ordered.get(key) {
+            Some(value) => Ok(value.as_deref().map(IVec::from)),
+            None => tree.get(key),
+        }
+    }
+
+    /// The first row whose key starts so, as this commit leaves it.
+    pub(super) fn first_ordered(&self, tree: &sled::Tree, prefix: Key) -> sled::Result<Option<(Key, IVec)>> {
+        let end = keys::after_prefix(prefix.clone());
+        let here = self.ordered.range(prefix.clone()..end);
+        let here = here.filter_map(|(key, value)| Some((key, value.as_ref()?))).next();
+        // No more are passed over than one commit has rows.
+        for item in tree.scan_prefix(prefix) {
+            let (key, value) = item?;
+            if here.is_some_and(|(first, _)| first.as_slice() < key.as_ref()) {
+                break;
+            }
+            if !self.ordered.contains_key(key.as_ref()) {
+                return Ok(Some((key.to_vec(), value)));
+            }
+        }
+        Ok(here.map(|(key, value)| (key.clone(), IVec::from(value.as_slice()))))
     }
 
     pub(super) fn is_full(&self) -> bool {

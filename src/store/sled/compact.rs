@@ -354,7 +354,7 @@ mod tests {
 
     async fn deliver(store: &SledStore, lease: Lease) -> Settled {
         let state = State::Delivered { at: at(50_500) };
-        let batch = Arc::new(vec![Settlement { lease, attempt: None, state }]);
+        let batch = Arc::new(vec![Settlement { lease, attempt: None, state, lets_pass: false }]);
         store.settle(batch).await.unwrap().remove(0)
     }
 
@@ -406,7 +406,12 @@ mod tests {
         for round in 0..6 {
             send(&store, round * 2_000..(round + 1) * 2_000).await;
             let state = State::Delivered { at: at(50_500) };
-            let ends = claim(&store, 2_000).await.into_iter().map(|lease| Settlement { lease, attempt: None, state });
+            let ends = claim(&store, 2_000).await.into_iter().map(|lease| Settlement {
+                lease,
+                attempt: None,
+                state,
+                lets_pass: false,
+            });
             store.settle(Arc::new(ends.collect())).await.unwrap();
             let everything = Prune { now: at(99_000), delivered_before: at(99_000), limit: 10_000, ..Prune::default() };
             assert_eq!(store.prune(everything).await.unwrap().removed, 2_000);

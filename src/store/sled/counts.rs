@@ -1,22 +1,22 @@
 //! Counting messages and deliveries: a bite at a time, beside a writer that goes on.
 //!
-//! Three walks. The first is over the messages, and looks for the row that says how each delivery stands; one that is
-//! nowhere is missing in the counts. The other two are over those rows themselves, `D` and `W`, and find what no
-//! message accounts for: that is counted, too. So the counts add up exactly if every delivery is in one place.
+//! Four walks. The first is over the messages, and looks for the row that says how each delivery stands; one that is
+//! nowhere is missing in the counts. The others are over those rows themselves, `D`, `W` and `K`, and find what no
+//! message accounts for: that is counted, too. So the counts add up exactly if every delivery is in one place. The walk
+//! over `K` also finds a key that is blocked although nothing goes first of it.
 //! Nothing is a snapshot: what does not fit is looked at again, since it may have moved between two looks.
 
 use crate::delivery::{DeliveryId, Lane, State, StateKind};
 use crate::id::{ApplicationId, EndpointId, MessageId};
+use crate::ordering::KeyHash;
 use crate::store::{CountQuery, Counts};
 
-use super::keys::{self, Key, Place};
-use super::queries::{Found, Look};
+use super::keys::{self, Key, Place, Rank};
+use super::queries::{Found, Look, TRIES};
 use super::rows::{self, DeliveryRow, MessageRow, WaitingRow};
 
 /// How many rows are walked over before other queries have their turn.
 const BITE: usize = 500;
-/// How often a delivery that moved under the look is looked at again.
-const TRIES: usize = 8;
 
 /// A count that is under way.
 pub(super) struct Counting {
@@ -32,6 +32,7 @@ enum Walk {
     Messages,
     Deliveries,
     Waiting,
+    Orders,
 }
 
 impl Counting {
@@ -45,7 +46,13 @@ impl Counting {
         let lane = query.endpoint.map(|endpoint| Lane { application, endpoint });
         let deliveries = all(lane.map_or(keys::all_deliveries(application), keys::deliveries));
         let waiting = all(lane.map_or(keys::lanes(application), keys::lane));
-        let walks = [(Walk::Waiting, waiting), (Walk::Deliveries, deliveries), (Walk::Messages, messages)];
+        let orders = all(lane.map_or(keys::all_orders(application), keys::orders));
+        let walks = [
+            (Walk::Orders, orders),
+            (Walk::Waiting, waiting),
+            (Walk::Deliveries, deliveries),
+            (Walk::Messages, messages),
+        ];
         let walks = walks.into_iter().map(|(walk, (start, end))| (walk, start, end)).collect();
         Counting { application, query, counts: Counts::default(), walks }
     }
@@ -77,6 +84,7 @@ impl Look<'_> {
                 Walk::Messages => self.count_message(&mut counting, &key, &value)?,
                 Walk::Deliveries => self.count_stray_delivery(&mut counting, &key, &value)?,
                 Walk::Waiting => self.count_stray_waiting(&mut counting, &key, &value)?,
+                Walk::Orders => self.count_stray_held(&mut counting, &key)?,
             }
             let mut after = key.to_vec();
             after.push(0);
@@ -95,9 +103,10 @@ impl Look<'_> {
             return Ok(());
         }
         let mut kinds = Vec::with_capacity(to.len());
+        let ordered = stored.row.key_hash();
         for endpoint in &to {
             let id = DeliveryId { lane: Lane { application, endpoint: *endpoint }, message };
-            kinds.extend(self.kind_of(id, stored.row.place())?);
+            kinds.extend(self.kind_of(id, stored.row.place(), ordered)?);
         }
         if kinds.len() < to.len() && !self.tree.contains_key(key)? {
             // Retention has removed it meanwhile, with its deliveries.
@@ -110,11 +119,12 @@ impl Look<'_> {
     }
 
     /// How a delivery stands; `None` if no row says so. `first` is where it waits before it has moved.
-    fn kind_of(&self, id: DeliveryId, first: Place) -> Found<Option<StateKind>> {
+    fn kind_of(&self, id: DeliveryId, first: Place, ordered: Option<KeyHash>) -> Found<Option<StateKind>> {
         for _ in 0..TRIES {
             let place = match self.delivery_row(id)? {
                 Some(row) => match row.state.state() {
                     Some(State::Waiting { due } | State::Leased { until: due }) => (due, row.sequence),
+                    Some(State::Held { .. }) => return Ok(Some(StateKind::Held)),
                     Some(ended) => return Ok(Some(ended.kind())),
                     None => return Ok(None),
                 },
@@ -123,6 +133,11 @@ impl Look<'_> {
             if self.tree.contains_key(keys::waiting(id.lane, place))? {
                 let leased = self.shared.lanes().leased_until(id.lane, place).is_some();
                 return Ok(Some(if leased { StateKind::Leased } else { StateKind::Waiting }));
+            }
+            if let Some(key) = ordered
+                && self.tree.contains_key(keys::order(id, key, Rank::Held, place.1))?
+            {
+                return Ok(Some(StateKind::Held));
             }
         }
         Ok(None)
@@ -134,11 +149,44 @@ impl Look<'_> {
 
     /// Where a message's delivery waits before it has moved; `None` if there is no such message or delivery.
     fn first_place(&self, id: DeliveryId) -> Found<Option<Place>> {
+        Ok(self.named_by(id)?.map(|message| message.place()))
+    }
+
+    /// The row of the message that has this delivery.
+    fn named_by(&self, id: DeliveryId) -> Found<Option<MessageRow>> {
         let key = keys::message(id.lane.application, id.message);
         let Some(value) = self.tree.get(&key)? else { return Ok(None) };
         let Some(stored) = self.sound(&key, MessageRow::unseal(&key, &value)) else { return Ok(None) };
-        let named = stored.row.to.contains(&id.lane.endpoint.to_bytes());
-        Ok(named.then(|| stored.row.place()))
+        Ok(Some(stored.row).filter(|row| row.to.contains(&id.lane.endpoint.to_bytes())))
+    }
+
+    /// A held delivery that belongs to no message, or that has ended. And a key whose rows do not fit is put right: none
+    /// is blocked for ever.
+    fn count_stray_held(&self, counting: &mut Counting, key: &[u8]) -> Found<()> {
+        let Some(order) = keys::read_order(key) else { return Ok(()) };
+        let id = DeliveryId { lane: order.lane, message: order.message };
+        let mut kind = None;
+        for _ in 0..TRIES {
+            kind = match self.named_by(id)? {
+                Some(message) => self.kind_of(id, message.place(), Some(order.key))?,
+                None => None,
+            };
+            let first = keys::ordered(order.lane, order.key, Rank::First);
+            let sound = match (order.rank, kind) {
+                (Rank::First, kind) => matches!(kind, Some(StateKind::Waiting | StateKind::Leased)),
+                (Rank::Held, Some(StateKind::Held)) => self.tree.scan_prefix(first).next().is_some(),
+                (Rank::Held, _) => false,
+            };
+            // What has moved meanwhile took its row along.
+            if sound || !self.tree.contains_key(key)? {
+                return Ok(());
+            }
+        }
+        if order.rank == Rank::Held && kind != Some(StateKind::Held) && counting.query.covers(id.message) {
+            counting.counts.add(StateKind::Held);
+        }
+        self.shared.met_damage(key);
+        Ok(())
     }
 
     /// An ended delivery that belongs to no message.
@@ -155,7 +203,7 @@ impl Look<'_> {
     /// A waiting row beside the place where its delivery stands.
     fn count_stray_waiting(&self, counting: &mut Counting, key: &[u8], value: &[u8]) -> Found<()> {
         let Some((lane, place)) = keys::read_waiting(key) else { return Ok(()) };
-        let Some(row) = self.sound(key, rows::unseal::<WaitingRow>(key, value)) else { return Ok(()) };
+        let Some(row) = self.sound(key, WaitingRow::unseal(key, value)) else { return Ok(()) };
         let id = DeliveryId { lane, message: MessageId::from_bytes(row.message) };
         if !counting.query.covers(id.message) {
             return Ok(());

@@ -179,7 +179,13 @@ fn recount(db: &sled::Db) -> sled::Result<Counters> {
         let (key, value) = item?;
         if keys::read_waiting(&key).is_some() {
             counters.open += 1;
-            if let Ok(row) = rows::unseal::<rows::WaitingRow>(&key, &value) {
+            if let Ok(row) = rows::WaitingRow::unseal(&key, &value) {
+                counters.open_bytes += u64::from(row.bytes);
+            }
+        }
+        if keys::read_order(&key).is_some_and(|order| order.rank == keys::Rank::Held) {
+            counters.open += 1;
+            if let Ok(row) = rows::unseal::<rows::HeldRow>(&key, &value) {
                 counters.open_bytes += u64::from(row.bytes);
             }
         }

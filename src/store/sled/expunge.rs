@@ -25,7 +25,12 @@ impl Writer {
         }
     }
 
-    fn expunge_payload(&mut self, tree: &sled::Tree, application: ApplicationId, id: MessageId) -> io::Result<bool> {
+    pub(super) fn expunge_payload(
+        &mut self,
+        tree: &sled::Tree,
+        application: ApplicationId,
+        id: MessageId,
+    ) -> io::Result<bool> {
         let key = keys::message(application, id);
         let mut found = false;
         if let Some(value) = tree.get(&key)? {

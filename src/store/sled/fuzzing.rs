@@ -5,12 +5,15 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::delivery::Lane;
+use crate::delivery::{DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::ordering::KeyHash;
 use crate::testing::chosen;
 
 use super::keys;
-use super::rows::{self, AttemptRow, Counters, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, WaitingRow};
+use super::rows::{
+    self, AttemptRow, Counters, DeliveryRow, HeldRow, IdempotencyRow, MessageRow, RecordRow, WaitingRow,
+};
 
 const KEY: &[u8] = b"a key";
 
@@ -53,7 +56,13 @@ pub fn row(bytes: &[u8]) {
             assert_eq!(through, Some(attempt));
         }
         2 => drop(reads_back::<DeliveryRow>(&value).map(|row| row.state.state())),
-        3 => drop(reads_back::<WaitingRow>(&value)),
+        3 => {
+            let _ = reads_back::<HeldRow>(&value);
+            let Ok(row) = WaitingRow::unseal(KEY, &value) else { return };
+            assert_eq!(WaitingRow::unseal(KEY, &row.seal(KEY)), Ok(row));
+            let ordered = WaitingRow { ordered: Some(KeyHash::from_bytes([body.len() as u8; 16])), ..row };
+            assert_eq!(WaitingRow::unseal(KEY, &ordered.seal(KEY)), Ok(ordered));
+        }
         4 => drop(reads_back::<IdempotencyRow>(&value)),
         5 => drop(reads_back::<RecordRow>(&value)),
         _ => {
@@ -78,6 +87,9 @@ fn keys_read_back(key: &[u8]) {
     if let Some((lane, place)) = keys::read_waiting(key) {
         let again = keys::waiting(lane, place);
         assert_eq!(keys::read_waiting(&again), Some((lane, place)));
+    }
+    if let Some(keys::Order { lane, key: of, rank, sequence, message }) = keys::read_order(key) {
+        assert_eq!(keys::order(DeliveryId { lane, message }, of, rank, sequence), key);
     }
     if let Some(id) = keys::read_delivery(key) {
         assert_eq!(keys::delivery(id), key);

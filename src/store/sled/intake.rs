@@ -57,11 +57,11 @@ impl Writer {
                     message_id: message.id,
                     progress: Progress::new(message.due()),
                     bytes: row.length,
+                    ordered: message.key_hash(),
                     message: Some(Arc::clone(message)),
                     lost: None,
                 };
-                self.opened(application, &entry);
-                self.wait(Lane { application, endpoint: *endpoint }, row.place(), entry);
+                self.begin(tree, Lane { application, endpoint: *endpoint }, row.place(), entry)?;
             }
         }
         Ok(Enqueued::Stored)
@@ -139,15 +139,19 @@ impl Writer {
     /// Writes the waiting row of a delivery, and lets the lanes know once it is durable.
     pub(super) fn wait(&mut self, lane: Lane, place: Place, entry: Entry) {
         let key = keys::waiting(lane, place);
-        let row =
-            WaitingRow { message: entry.message_id.to_bytes(), progress: entry.progress.into(), bytes: entry.bytes };
-        let value = rows::seal(&key, &row);
+        let row = WaitingRow {
+            message: entry.message_id.to_bytes(),
+            progress: entry.progress.into(),
+            bytes: entry.bytes,
+            ordered: entry.ordered,
+        };
+        let value = row.seal(&key);
         self.commit.put(key, value);
         self.effects.push(Effect::Insert(lane, place, entry));
     }
 
     pub(super) fn settle(&mut self, tree: &sled::Tree, settlement: &Settlement) -> io::Result<Settled> {
-        let Settlement { lease, attempt, state } = settlement;
+        let Settlement { lease, attempt, state, lets_pass } = settlement;
         let leased = self.shared.lanes().lease(lease.fence).cloned();
         let Some(leased) = leased.filter(|_| self.settled.insert(lease.fence)) else { return Ok(Settled::Stale) };
         let Leased { lane, place, entry, .. } = leased;
@@ -155,6 +159,8 @@ impl Writer {
         let id = DeliveryId { lane, message: entry.message_id };
         let mut row = self.delivery_row(tree, id, place, &entry)?;
         self.commit.delete(keys::waiting(lane, place));
+        // Of one that was held, the row of its own does not know when its turn came.
+        row.progress = entry.progress.into();
         if let Some(attempt) = attempt {
             self.saw(attempt.started_at);
             let key = keys::attempt(lane, attempt.id);
@@ -164,10 +170,17 @@ impl Writer {
             row.attempts.push(attempt.id.to_bytes());
         }
         row.state = StateRow::of(*state);
+        if *lets_pass || state.is_terminal() {
+            self.let_pass(tree, id, entry.ordered, place.1, settlement.time())?;
+        }
         match *state {
             State::Waiting { due } | State::Leased { until: due } => {
                 let entry = Entry { progress: row.progress.into(), message: None, lost: None, ..entry };
                 self.wait(lane, (due, place.1), entry);
+            }
+            State::Held { .. } => {
+                row.state = StateRow::Waiting { due: place.0.as_millis() };
+                self.wait(lane, place, Entry { progress: row.progress.into(), message: None, lost: None, ..entry });
             }
             State::Dead { at, .. } => {
                 self.saw(at);

@@ -7,6 +7,7 @@
 //! M message                     the message, with a payload of up to 32 KiB
 //! P message number              a further part of a larger payload
 //! W endpoint due sequence       a delivery that waits (the only rows a claim reads)
+//! K endpoint key-hash rank sequence message   who goes first of an ordering key (rank 0), and who is held (1)
 //! D endpoint message            a delivery that has been attempted or has ended
 //! X endpoint message            a dead letter: the index that replays walk
 //! A endpoint attempt            an attempt
@@ -19,10 +20,11 @@
 //! ```
 //!
 //! A delivery that was never attempted has a `W` row and no `D` row: sending writes two rows and the common
-//! settlement three. Its due time and sequence, and so its `W` key, stand in the message's row.
+//! settlement three. One that is held has a `K` row in place of the `W` row. Its due time and sequence, and so its `W` key, stand in the message's row.
 
 use crate::delivery::{DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::ordering::KeyHash;
 use crate::store::{RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -31,6 +33,7 @@ pub(super) type Key = Vec<u8>;
 const MESSAGE: u8 = b'M';
 const PART: u8 = b'P';
 const WAITING: u8 = b'W';
+const ORDER: u8 = b'K';
 const DELIVERY: u8 = b'D';
 const DEAD: u8 = b'X';
 const ATTEMPT: u8 = b'A';
@@ -94,6 +97,71 @@ pub(super) fn read_waiting(key: &[u8]) -> Option<(Lane, Place)> {
     let lane = Lane { application: read_application(key)?, endpoint: EndpointId::from_bytes(array(&key[17..33])?) };
     let due = Timestamp::from_millis(u64::from_be_bytes(array(&key[33..41])?));
     Some((lane, (due, u64::from_be_bytes(array(&key[41..49])?))))
+}
+
+/// What a `K` row says of its delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    First,
+    Held,
+}
+
+impl Rank {
+    fn byte(self) -> u8 {
+        match self {
+            Rank::First => 0,
+            Rank::Held => 1,
+        }
+    }
+}
+
+/// What a `K` key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) lane: Lane,
+    pub(super) key: KeyHash,
+    pub(super) rank: Rank,
+    pub(super) sequence: u64,
+    pub(super) message: MessageId,
+}
+
+pub(super) fn order(id: DeliveryId, of: KeyHash, rank: Rank, sequence: u64) -> Key {
+    let mut row = ordered(id.lane, of, rank);
+    row.extend_from_slice(&sequence.to_be_bytes());
+    row.extend_from_slice(&id.message.to_bytes());
+    row
+}
+
+/// What the `K` keys of an ordering key and a rank start with.
+pub(super) fn ordered(lane: Lane, of: KeyHash, rank: Rank) -> Key {
+    key(lane.application, ORDER, &[&lane.endpoint.to_bytes(), &of.to_bytes(), &[rank.byte()]])
+}
+
+pub(super) fn orders(of: Lane) -> Key {
+    key(of.application, ORDER, &[&of.endpoint.to_bytes()])
+}
+
+pub(super) fn all_orders(application: ApplicationId) -> Key {
+    key(application, ORDER, &[])
+}
+
+pub(super) fn read_order(key: &[u8]) -> Option<Order> {
+    if key.len() != 74 || key[16] != ORDER {
+        return None;
+    }
+    let lane = Lane { application: read_application(key)?, endpoint: EndpointId::from_bytes(array(&key[17..33])?) };
+    let rank = match key[49] {
+        0 => Rank::First,
+        1 => Rank::Held,
+        _ => return None,
+    };
+    Some(Order {
+        lane,
+        key: KeyHash::from_bytes(array(&key[33..49])?),
+        rank,
+        sequence: u64::from_be_bytes(array(&key[50..58])?),
+        message: MessageId::from_bytes(array(&key[58..74])?),
+    })
 }
 
 pub(super) fn delivery(id: DeliveryId) -> Key {
@@ -194,6 +262,7 @@ fn kind(kind: RecordKind) -> u8 {
         RecordKind::Token => 9,
         RecordKind::Receipt => 10,
         RecordKind::ReceiptAnswer => 11,
+        RecordKind::EraseJob => 40,
         RecordKind::EndpointStanding => 20,
         RecordKind::OperationalEvent => 21,
     }
@@ -222,6 +291,11 @@ pub(super) fn all_set_aside() -> Key {
 
 pub(super) fn read_application(key: &[u8]) -> Option<ApplicationId> {
     Some(ApplicationId::from_bytes(array(key.get(..16)?)?))
+}
+
+/// What the keys of all that belongs to an application start with.
+pub(super) fn all_of(application: ApplicationId) -> Key {
+    application.to_bytes().to_vec()
 }
 
 /// The first key after all of an application's.
@@ -260,6 +334,24 @@ mod tests {
             let (a, b) = (place(a), place(b));
             prop_assert_eq!(waiting(of, a).cmp(&waiting(of, b)), a.cmp(&b));
             prop_assert_eq!(read_waiting(&waiting(of, a)), Some((of, a)));
+        }
+
+        #[test]
+        fn order_keys_sort_by_rank_and_sequence_and_read_back(a: (bool, u64, u128), b: (bool, u64, u128)) {
+            let lane = Lane {
+                application: ApplicationId::from_bytes([7; 16]),
+                endpoint: EndpointId::from_bytes([9; 16]),
+            };
+            let key = KeyHash::of("k");
+            let row = |(held, sequence, message): (bool, u64, u128)| {
+                let rank = if held { Rank::Held } else { Rank::First };
+                let message = MessageId::from_bytes(message.to_be_bytes());
+                let row = order(DeliveryId { lane, message }, key, rank, sequence);
+                assert_eq!(read_order(&row), Some(Order { lane, key, rank, sequence, message }));
+                assert!(row.starts_with(&ordered(lane, key, rank)) && row.starts_with(&orders(lane)));
+                row
+            };
+            prop_assert_eq!(row(a).cmp(&row(b)), a.cmp(&b));
         }
 
         #[test]

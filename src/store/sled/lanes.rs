@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::delivery::{DeliveryId, Lane, Progress};
 use crate::id::MessageId;
 use crate::message::Message;
+use crate::ordering::KeyHash;
 use crate::store::{DueLanes, Fence, Lease};
 use crate::time::Timestamp;
 
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) message_id: MessageId,
     pub(super) progress: Progress,
     pub(super) bytes: u32,
+    /// Its message's ordering key.
+    pub(super) ordered: Option<KeyHash>,
     /// The message itself, kept from its enqueue while there is room, so that it is not read back.
     pub(super) message: Option<Arc<Message>>,
     /// The earlier lease that ran out. It still settles, until the delivery is claimed again.
@@ -362,6 +365,7 @@ mod tests {
             message_id: MessageId::from_bytes([0; 16]),
             progress: Progress::new(Timestamp::ZERO),
             bytes: 10,
+            ordered: None,
             message: None,
             lost: None,
         }

@@ -14,11 +14,13 @@
 //! `docs/adr/` has the reasons: why sled 0.34, why an `fdatasync` of our own, how the rows were laid out.
 
 mod admission;
+mod cancel;
 mod commit;
 mod compact;
 mod counts;
 mod current;
 mod database;
+mod erase;
 mod expunge;
 mod folder;
 #[cfg(any(test, fuzzing))]
@@ -27,6 +29,8 @@ mod intake;
 mod keys;
 mod lanes;
 mod open_bytes;
+mod order;
+mod prune;
 mod queries;
 mod replay;
 mod rows;
@@ -45,9 +49,9 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, Lane};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
 use crate::store::{
-    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Error,
-    Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record, RecordKey,
-    RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
+    Answer, AttemptQuery, Cancel, Compacted, CountQuery, Counts, DeadQuery, DueLanes, Enqueue, Enqueued, Erase, Erased,
+    Error, Expunge, Health, Lease, MAX_OPEN_BYTES_PER_APPLICATION, MessageQuery, Page, Prune, Pruned, Put, Record,
+    RecordKey, RecordKind, Replay, Replayed, Settled, Settlement, Store, Walk,
 };
 use crate::time::Timestamp;
 
@@ -384,6 +388,10 @@ impl Store for SledStore {
 
     fn prune(&self, prune: Prune) -> Answer<'_, Pruned> {
         self.ask(move |reply| Request::Prune(prune, reply))
+    }
+
+    fn erase(&self, application: ApplicationId, what: Erase, now: Timestamp) -> Answer<'_, Erased> {
+        self.ask(move |reply| Request::Erase(application, what, now, reply))
     }
 
     fn compact(&self) -> Answer<'_, Answer<'static, Compacted>> {

@@ -1,6 +1,6 @@
 //! How many bytes wait in each application, so that one of them cannot take all the room.
 //!
-//! Invariant: an application's figure is the sum over its waiting rows, leased ones included. It is a row of its own
+//! Invariant: an application's figure is the sum over its waiting rows, leased ones included, and those of what is held. It is a row of its own
 //! (`O`), written in the same commit as what changes it; an application that has none has no bytes open.
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,8 +12,8 @@ use crate::id::ApplicationId;
 
 use super::commit::{Commit, MAX_ROWS};
 use super::database::next_application;
-use super::keys;
-use super::rows::{self, WaitingRow};
+use super::keys::{self, Rank};
+use super::rows::{self, HeldRow, WaitingRow};
 use super::writer::Writer;
 
 /// The figures, as the writer has them: those of the commit that is being put together.
@@ -124,7 +124,17 @@ fn add_up(tree: &sled::Tree, application: ApplicationId, damaged: impl Fn(&[u8])
     let mut bytes = 0;
     for item in tree.scan_prefix(keys::lanes(application)) {
         let (key, value) = item?;
-        match rows::unseal::<WaitingRow>(&key, &value) {
+        match WaitingRow::unseal(&key, &value) {
+            Ok(row) => bytes += u64::from(row.bytes),
+            Err(rows::Damaged) => damaged(&key),
+        }
+    }
+    for item in tree.scan_prefix(keys::all_orders(application)) {
+        let (key, value) = item?;
+        if keys::read_order(&key).is_none_or(|order| order.rank == Rank::First) {
+            continue;
+        }
+        match rows::unseal::<HeldRow>(&key, &value) {
             Ok(row) => bytes += u64::from(row.bytes),
             Err(rows::Damaged) => damaged(&key),
         }

@@ -10,14 +10,18 @@ use crate::attempt::Attempt;
 use crate::delivery::{Delivery, DeliveryId, Lane, Progress, State};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Message;
+use crate::ordering::KeyHash;
 use crate::store::{
     AttemptQuery, DeadQuery, MAX_DEAD_PAGE, MAX_PAGE, MAX_PAGE_BYTES, MAX_WALK, MessageQuery, Order, Page, Record,
     RecordKey, RecordKind, Walk, Walked,
 };
 
-use super::keys::{self, Key};
-use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage};
+use super::keys::{self, Key, Place, Rank};
+use super::rows::{self, AttemptRow, DeliveryRow, MessageRow, RecordRow, StoredMessage, WaitingRow};
 use super::shared::Shared;
+
+/// How often a delivery that moved under the look is looked at again.
+pub(super) const TRIES: usize = 8;
 
 /// A look at the tree.
 pub(super) struct Look<'t> {
@@ -162,6 +166,7 @@ impl Look<'_> {
 
     fn deliveries_of(&self, application: ApplicationId, id: MessageId, message: &MessageRow) -> Found<Vec<Delivery>> {
         let mut deliveries = Vec::with_capacity(message.to.len());
+        let ordered = message.key_hash();
         for endpoint in &message.to {
             let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
             let id = DeliveryId { lane, message: id };
@@ -170,14 +175,44 @@ impl Look<'_> {
                 Some(row) => (row.state.state().unwrap_or(State::Waiting { due }), row.progress.into()),
                 None => (State::Waiting { due }, Progress::new(due)),
             };
-            if let State::Waiting { due } = state
-                && let Some(until) = self.shared.lanes().leased_until(lane, (due, sequence))
-            {
-                state = State::Leased { until };
+            let mut progress = progress;
+            if let State::Waiting { due } = state {
+                let place = (due, sequence);
+                if let Some(key) = ordered {
+                    match self.behind(id, key, sequence)? {
+                        Some(behind) => state = State::Held { behind },
+                        None => progress = self.turned(lane, place)?.unwrap_or(progress),
+                    }
+                }
+                if let Some(until) = self.shared.lanes().leased_until(lane, place) {
+                    state = State::Leased { until };
+                }
             }
             deliveries.push(Delivery { id, state, progress });
         }
         Ok(deliveries)
+    }
+
+    /// Whose delivery goes first, if this one is held.
+    fn behind(&self, id: DeliveryId, key: KeyHash, sequence: u64) -> Found<Option<MessageId>> {
+        for _ in 0..TRIES {
+            if !self.tree.contains_key(keys::order(id, key, Rank::Held, sequence))? {
+                return Ok(None);
+            }
+            let first = self.tree.scan_prefix(keys::ordered(id.lane, key, Rank::First)).keys().next();
+            if let Some(first) = first.transpose()?.and_then(|first| keys::read_order(&first)) {
+                // It may have become the first one itself between the two looks.
+                return Ok(Some(first.message).filter(|first| *first != id.message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the turn came of one that was held is in its waiting row alone.
+    fn turned(&self, lane: Lane, place: Place) -> Found<Option<Progress>> {
+        let key = keys::waiting(lane, place);
+        let Some(value) = self.tree.get(&key)? else { return Ok(None) };
+        Ok(WaitingRow::unseal(&key, &value).ok().map(|row| row.progress.into()))
     }
 
     /// Each dead letter that fits the query, until `take` says it has enough.

@@ -7,12 +7,13 @@ use std::io;
 
 use crate::delivery::{DeliveryId, Lane, Progress, State};
 use crate::id::EndpointId;
+use crate::ordering::KeyHash;
 use crate::store::{Put, Replay, Replayed};
 use crate::time::Timestamp;
 
 use super::keys::{self, Key};
 use super::lanes::Entry;
-use super::rows::{self, DeliveryRow, MessageRow, StateRow, StoredMessage};
+use super::rows::{self, DeliveryRow, MessageRow, StateRow, StoredMessage, WaitingRow};
 use super::upkeep::record_version;
 use super::writer::{Effect, Writer};
 
@@ -22,14 +23,17 @@ pub(super) struct Found {
     pub(super) state: State,
     /// Whether its message's payload is gone.
     expunged: bool,
+    /// Its message's ordering key, and whether another one of it goes first.
+    pub(super) ordered: Option<KeyHash>,
+    pub(super) held: bool,
 }
 
 /// What is to be done with one of a batch.
 enum Step {
     /// A new round.
-    Reopen(DeliveryRow),
-    /// It waits for this time, and waits on.
-    Hasten(DeliveryRow, Timestamp),
+    Reopen(DeliveryRow, Option<KeyHash>),
+    /// It waits, or is held, until this time, and goes on so.
+    Hasten(Found, Timestamp),
     /// A delivery to one more endpoint.
     Add,
     /// It was named before in the same batch.
@@ -41,7 +45,7 @@ enum Step {
 impl Step {
     fn result(&self) -> Replayed {
         match self {
-            Step::Reopen(_) => Replayed::Reopened,
+            Step::Reopen(..) => Replayed::Reopened,
             Step::Hasten(..) | Step::Again => Replayed::Hastened,
             Step::Add => Replayed::Added,
             Step::Leave(why) => *why,
@@ -91,7 +95,7 @@ impl Writer {
             self.put_record(put);
         }
         for (replay, step) in batch.iter().zip(steps) {
-            self.take(replay.delivery, step, now, &mut rerouted);
+            self.take(tree, replay.delivery, step, now, &mut rerouted)?;
         }
         for (key, Rerouted { stored, length }) in rerouted {
             let value = stored.row.seal(&key, &stored.head);
@@ -111,20 +115,23 @@ impl Writer {
         now: Timestamp,
         rerouted: &mut BTreeMap<Key, Rerouted>,
     ) -> io::Result<Step> {
-        let Some(Found { row, state, expunged }) = self.find(tree, id)? else {
+        let Some(found) = self.find(tree, id)? else {
             return if add { self.step_to_add(tree, id, rerouted) } else { Ok(Step::Leave(Replayed::NotFound)) };
         };
-        if expunged {
+        if found.expunged {
             return Ok(Step::Leave(Replayed::Expunged));
         }
-        Ok(match state {
+        Ok(match found.state {
             State::Waiting { due } | State::Leased { until: due } => {
-                match self.shared.lanes().is_leased(id.lane, (due, row.sequence), now) {
+                match self.shared.lanes().is_leased(id.lane, (due, found.row.sequence), now) {
                     true => Step::Leave(Replayed::InFlight),
-                    false => Step::Hasten(row, due),
+                    false => Step::Hasten(found, due),
                 }
             }
-            State::Delivered { .. } | State::Canceled { .. } | State::Dead { .. } => Step::Reopen(row),
+            State::Held { .. } => Step::Leave(Replayed::NotFound),
+            State::Delivered { .. } | State::Canceled { .. } | State::Dead { .. } => {
+                Step::Reopen(found.row, found.ordered)
+            }
         })
     }
 
@@ -151,24 +158,41 @@ impl Writer {
         Ok(Step::Add)
     }
 
-    fn take(&mut self, id: DeliveryId, step: Step, now: Timestamp, rerouted: &mut BTreeMap<Key, Rerouted>) {
-        let entry =
-            |progress: Progress, bytes| Entry { message_id: id.message, progress, bytes, message: None, lost: None };
+    fn take(
+        &mut self,
+        tree: &sled::Tree,
+        id: DeliveryId,
+        step: Step,
+        now: Timestamp,
+        rerouted: &mut BTreeMap<Key, Rerouted>,
+    ) -> io::Result<()> {
+        let entry = |progress: Progress, bytes, ordered| Entry {
+            message_id: id.message,
+            progress,
+            bytes,
+            ordered,
+            message: None,
+            lost: None,
+        };
         match step {
-            Step::Reopen(mut row) => {
-                let entry = entry(Progress::from(row.progress).next_round(now), row.bytes);
+            Step::Reopen(mut row, ordered) => {
+                let entry = entry(Progress::from(row.progress).next_round(now), row.bytes, ordered);
                 row.progress = entry.progress.into();
                 row.state = StateRow::Waiting { due: now.as_millis() };
-                self.opened(id.lane.application, &entry);
-                self.wait(id.lane, (now, row.sequence), entry);
+                self.begin(tree, id.lane, (now, row.sequence), entry)?;
                 self.put_delivery(id, &row);
                 self.commit.delete(keys::dead(id));
             }
-            Step::Hasten(mut row, due) if due > now => {
+            Step::Hasten(Found { mut row, ordered, held, .. }, due) if due > now => {
                 let place = |due| (due, row.sequence);
-                self.commit.delete(keys::waiting(id.lane, place(due)));
-                self.effects.push(Effect::Remove(id.lane, place(due)));
-                self.wait(id.lane, place(now), entry(row.progress.into(), row.bytes));
+                match ordered.filter(|_| held) {
+                    Some(key) => self.hold(id, key, place(now), row.progress.into(), row.bytes),
+                    None => {
+                        self.commit.delete(keys::waiting(id.lane, place(due)));
+                        self.effects.push(Effect::Remove(id.lane, place(due)));
+                        self.wait(id.lane, place(now), entry(row.progress.into(), row.bytes, ordered));
+                    }
+                }
                 row.state = StateRow::Waiting { due: now.as_millis() };
                 self.put_delivery(id, &row);
             }
@@ -182,7 +206,7 @@ impl Writer {
                     self.effects.push(Effect::DropCached(lane, stored.row.place()));
                 }
                 stored.row.route_to(id.lane.endpoint);
-                let entry = entry(Progress::new(now), stored.row.length);
+                let entry = entry(Progress::new(now), stored.row.length, stored.row.key_hash());
                 // Its place is not the one in the message's row, so it has a row of its own from the start.
                 let row = DeliveryRow {
                     state: StateRow::Waiting { due: now.as_millis() },
@@ -191,12 +215,12 @@ impl Writer {
                     bytes: entry.bytes,
                     attempts: Vec::new(),
                 };
-                self.opened(id.lane.application, &entry);
-                self.wait(id.lane, (now, row.sequence), entry);
+                self.begin(tree, id.lane, (now, row.sequence), entry)?;
                 self.put_delivery(id, &row);
             }
             Step::Hasten(..) | Step::Again | Step::Leave(_) => {}
         }
+        Ok(())
     }
 
     pub(super) fn put_delivery(&mut self, id: DeliveryId, row: &DeliveryRow) {
@@ -211,6 +235,7 @@ impl Writer {
         let Some(Ok(message)) = tree.get(&key)?.map(|value| MessageRow::unseal(&key, &value)) else {
             return Ok(None);
         };
+        let (expunged, ordered) = (message.expunged, message.row.key_hash());
         let key = keys::delivery(id);
         if let Some(value) = tree.get(&key)? {
             let Ok(row) = rows::unseal::<DeliveryRow>(&key, &value) else {
@@ -218,7 +243,9 @@ impl Writer {
                 return Ok(None);
             };
             let Some(state) = row.state.state() else { return Ok(None) };
-            return Ok(Some(Found { row, state, expunged: message.expunged }));
+            let held = self.is_held(tree, id, ordered, row.sequence)?;
+            let row = if held { row } else { turned(tree, id, ordered, row)? };
+            return Ok(Some(Found { row, state, expunged, ordered, held }));
         }
         if !message.row.to.contains(&id.lane.endpoint.to_bytes()) {
             return Ok(None);
@@ -232,6 +259,16 @@ impl Writer {
             bytes: message.row.length,
             attempts: Vec::new(),
         };
-        Ok(Some(Found { row, state: State::Waiting { due }, expunged: message.expunged }))
+        let held = self.is_held(tree, id, ordered, sequence)?;
+        let row = if held { row } else { turned(tree, id, ordered, row)? };
+        Ok(Some(Found { row, state: State::Waiting { due }, expunged, ordered, held }))
     }
+}
+
+/// The row of a delivery that waits, with what only its waiting row knows: when the turn came of one that was held.
+fn turned(tree: &sled::Tree, id: DeliveryId, ordered: Option<KeyHash>, row: DeliveryRow) -> io::Result<DeliveryRow> {
+    let (Some(_), StateRow::Waiting { due }) = (ordered, row.state) else { return Ok(row) };
+    let key = keys::waiting(id.lane, (Timestamp::from_millis(due), row.sequence));
+    let waiting = tree.get(&key)?.and_then(|value| WaitingRow::unseal(&key, &value).ok());
+    Ok(DeliveryRow { progress: waiting.map_or(row.progress, |waiting| waiting.progress), ..row })
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{CancelReason, DeadReason, Progress, State};
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::message::{Message, NoRoute, Routing};
+use crate::ordering::KeyHash;
 use crate::store::Record;
 use crate::time::Timestamp;
 
@@ -281,6 +282,15 @@ impl MessageRow {
         self.nowhere = None;
     }
 
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Its ordering key, as indexes have it.
+    pub(super) fn key_hash(&self) -> Option<KeyHash> {
+        self.options.ordering_key.as_deref().map(KeyHash::of)
+    }
+
     pub(super) fn place(&self) -> (Timestamp, u64) {
         (Timestamp::from_millis(self.options.deliver_at.unwrap_or(self.accepted_at)), self.sequence)
     }
@@ -322,6 +332,41 @@ pub(super) struct WaitingRow {
     pub(super) message: [u8; 16],
     pub(super) progress: ProgressRow,
     /// The payload's length, for the counters.
+    pub(super) bytes: u32,
+    /// Its message's ordering key: encoded behind the rest, and only if there is one.
+    #[serde(skip)]
+    pub(super) ordered: Option<KeyHash>,
+}
+
+impl WaitingRow {
+    /// Version 2 is version 1 with an ordering key behind it.
+    const ORDERED: u8 = 2;
+
+    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("rows are plain data, which postcard encodes into memory");
+        match self.ordered {
+            None => seal_bytes(VERSION, key, &[&body]),
+            Some(ordered) => seal_bytes(WaitingRow::ORDERED, key, &[&body, &ordered.to_bytes()]),
+        }
+    }
+
+    pub(super) fn unseal(key: &[u8], value: &[u8]) -> Result<WaitingRow, Damaged> {
+        let (version, body) = unseal_any(key, value)?;
+        let (mut row, rest) = postcard::take_from_bytes::<WaitingRow>(body).map_err(|_| Damaged)?;
+        row.ordered = match version {
+            VERSION => None,
+            WaitingRow::ORDERED => Some(KeyHash::from_bytes(rest.try_into().map_err(|_| Damaged)?)),
+            _ => return Err(Damaged),
+        };
+        Ok(row)
+    }
+}
+
+/// A held delivery: what its waiting row will say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeldRow {
+    pub(super) due: u64,
+    pub(super) progress: ProgressRow,
     pub(super) bytes: u32,
 }
 
@@ -367,11 +412,13 @@ pub(super) enum StateRow {
 }
 
 impl StateRow {
-    /// The row of a state; a leased delivery is a waiting one on disk.
+    /// The row of a state; a leased delivery is a waiting one on disk, and so is one that is held.
     pub(super) fn of(state: State) -> Self {
         match state {
             State::Waiting { due } => StateRow::Waiting { due: due.as_millis() },
             State::Leased { until } => StateRow::Waiting { due: until.as_millis() },
+            // Nobody settles one so: it is due at once, which does the least harm.
+            State::Held { .. } => StateRow::Waiting { due: 0 },
             State::Delivered { at } => StateRow::Delivered { at: at.as_millis() },
             State::Dead { at, reason } => StateRow::Dead { at: at.as_millis(), reason: code(&DEAD_REASONS, reason) },
             State::Canceled { at, reason } => {
@@ -475,7 +522,7 @@ mod tests {
             let sealed = seal_raw(b"k", &bytes);
             for value in [&bytes, &sealed] {
                 let _ = MessageRow::unseal(b"k", value);
-                let _ = unseal::<WaitingRow>(b"k", value);
+                let _ = (WaitingRow::unseal(b"k", value), unseal::<HeldRow>(b"k", value));
                 let _ = unseal::<DeliveryRow>(b"k", value);
                 let _ = AttemptRow::unseal(b"k", value);
                 let _ = unseal::<IdempotencyRow>(b"k", value);

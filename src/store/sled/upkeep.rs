@@ -1,21 +1,19 @@
-//! What the writer does beside sends, settlements and replays: cancels, records, retention, windows, damage.
+//! What the writer does beside sends, settlements, replays and retention: cancels, records, windows, damage.
 //! Each is served alone, so that it can read the tree and see all that was written before it.
 
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use crate::delivery::{CancelReason, DeadReason, DeliveryId, Lane, Progress, State};
+use crate::delivery::{DeadReason, DeliveryId, Lane, Progress, State};
 use crate::id::{EndpointId, MessageId};
 use crate::message::MAX_AHEAD;
-use crate::store::{Cancel, Prune, Pruned, Put, RecordKey, RecordKind};
+use crate::store::{Put, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
-use super::database::next_application;
 use super::keys::{self, Key, Place};
 use super::lanes::Entry;
-use super::replay::Found;
-use super::rows::{self, DeliveryRow, IdempotencyRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
+use super::rows::{self, DeliveryRow, MessageRow, RecordRow, StateRow, StoredMessage, WaitingRow};
 use super::writer::{Effect, Writer};
 
 impl Writer {
@@ -58,6 +56,7 @@ impl Writer {
             | RecordKind::ApplicationUid
             | RecordKind::EndpointUid
             | RecordKind::ReplayJob
+            | RecordKind::EraseJob
             | RecordKind::EventType
             | RecordKind::EventTypeSchemas
             | RecordKind::Token
@@ -66,179 +65,6 @@ impl Writer {
             | RecordKind::EndpointStanding
             | RecordKind::OperationalEvent => {}
         }
-    }
-
-    pub(super) fn cancel(
-        &mut self,
-        tree: &sled::Tree,
-        what: Cancel,
-        reason: CancelReason,
-        now: Timestamp,
-    ) -> io::Result<usize> {
-        match what {
-            Cancel::Delivery(id) => match self.find(tree, id)? {
-                Some(Found { row, state: State::Waiting { due }, .. })
-                    if self.shared.lanes().leased_until(id.lane, (due, row.sequence)).is_none() =>
-                {
-                    self.cancel_one(id, (due, row.sequence), row, reason, now);
-                    Ok(1)
-                }
-                Some(_) | None => Ok(0),
-            },
-            Cancel::Lane { lane, limit } => self.cancel_lane(tree, lane, limit, reason, now),
-        }
-    }
-
-    fn cancel_lane(
-        &mut self,
-        tree: &sled::Tree,
-        lane: Lane,
-        limit: usize,
-        reason: CancelReason,
-        now: Timestamp,
-    ) -> io::Result<usize> {
-        let leased = self.shared.lanes().leased_places(lane);
-        let mut canceled = 0;
-        for item in tree.scan_prefix(keys::lane(lane)) {
-            if canceled == limit {
-                break;
-            }
-            let (key, value) = item?;
-            let Some((_, place)) = keys::read_waiting(&key) else { continue };
-            if leased.contains(&place) {
-                continue;
-            }
-            let Ok(waiting) = rows::unseal::<WaitingRow>(&key, &value) else {
-                self.shared.met_damage(&key);
-                continue;
-            };
-            let id = DeliveryId { lane, message: MessageId::from_bytes(waiting.message) };
-            let key = keys::delivery(id);
-            let row = match tree.get(&key)?.map(|value| rows::unseal::<DeliveryRow>(&key, &value)) {
-                Some(Ok(row)) => row,
-                Some(Err(rows::Damaged)) | None => DeliveryRow {
-                    state: StateRow::Waiting { due: place.0.as_millis() },
-                    progress: waiting.progress,
-                    sequence: place.1,
-                    bytes: waiting.bytes,
-                    attempts: Vec::new(),
-                },
-            };
-            self.cancel_one(id, place, row, reason, now);
-            canceled += 1;
-            if self.commit.is_full() {
-                self.finish();
-                if self.database.is_none() {
-                    return Err(io::Error::other("the store failed while it canceled"));
-                }
-            }
-        }
-        Ok(canceled)
-    }
-
-    fn cancel_one(&mut self, id: DeliveryId, place: Place, mut row: DeliveryRow, reason: CancelReason, now: Timestamp) {
-        self.saw(now);
-        self.commit.delete(keys::waiting(id.lane, place));
-        self.effects.push(Effect::Remove(id.lane, place));
-        self.ended(id.lane.application, row.bytes);
-        row.state = StateRow::of(State::Canceled { at: now, reason });
-        self.put_delivery(id, &row);
-    }
-
-    pub(super) fn prune(&mut self, tree: &sled::Tree, prune: &Prune) -> io::Result<Pruned> {
-        let mut pruned = Pruned::default();
-        let mut looked = 0;
-        let mut from = match prune.after {
-            Some((application, id)) => after_key(keys::message(application, id)),
-            None => keys::after_application(crate::id::ApplicationId::NONE),
-        };
-        while let Some(application) = next_application(tree, &from)? {
-            let start = keys::messages(application).max(from);
-            let end = keys::after_prefix(keys::messages(application));
-            for item in tree.range(start..end) {
-                let (key, value) = item?;
-                let Some(id) = keys::read_message(&key) else { continue };
-                if looked == prune.limit {
-                    return Ok(pruned);
-                }
-                looked += 1;
-                pruned.next = Some((application, id));
-                if let Ok(message) = MessageRow::unseal(&key, &value) {
-                    let (bytes, parts) = (value.len() as u64, message.parts());
-                    let of = MessageOf { application, id, key, bytes, parts, row: message.row };
-                    pruned.removed += usize::from(self.prune_one(tree, prune, of)?);
-                }
-                if self.commit.is_full() {
-                    self.finish();
-                    if self.database.is_none() {
-                        return Err(io::Error::other("the store failed while it pruned"));
-                    }
-                }
-            }
-            from = keys::after_application(application);
-        }
-        pruned.next = None;
-        Ok(pruned)
-    }
-
-    fn prune_one(&mut self, tree: &sled::Tree, prune: &Prune, of: MessageOf) -> io::Result<bool> {
-        let MessageOf { application, id, key, bytes, parts, row } = of;
-        if row.idempotency.as_ref().is_some_and(|(_, expires_at)| *expires_at > prune.now.as_millis()) {
-            return Ok(false);
-        }
-        let mut bound = prune.delivered_before;
-        let mut deliveries = Vec::with_capacity(row.to.len());
-        for endpoint in &row.to {
-            let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
-            let delivery_key = keys::delivery(DeliveryId { lane, message: id });
-            let Some(value) = tree.get(&delivery_key)? else { return Ok(false) };
-            let Ok(delivery) = rows::unseal::<DeliveryRow>(&delivery_key, &value) else { return Ok(false) };
-            match delivery.state {
-                StateRow::Waiting { .. } => return Ok(false),
-                StateRow::Delivered { .. } => {}
-                StateRow::Dead { .. } | StateRow::Canceled { .. } => bound = prune.ended_before,
-            }
-            deliveries.push((lane, delivery));
-        }
-        if row.accepted_at >= bound.as_millis() {
-            return Ok(false);
-        }
-        let mut freed = bytes;
-        for (lane, delivery) in deliveries {
-            let delivery_id = DeliveryId { lane, message: id };
-            for attempt in &delivery.attempts {
-                let key = keys::attempt(lane, crate::id::AttemptId::from_bytes(*attempt));
-                freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
-                self.commit.delete(key);
-            }
-            self.commit.delete(keys::delivery(delivery_id));
-            self.commit.delete(keys::dead(delivery_id));
-        }
-        for number in 0..parts {
-            let key = keys::part(application, id, number);
-            freed += tree.get(&key)?.map_or(0, |value| value.len() as u64);
-            self.commit.delete(key);
-        }
-        if let Some(event_id) = &row.event_id {
-            self.commit.delete(keys::event_id(application, event_id));
-        }
-        if let Some((name, _)) = &row.idempotency {
-            self.forget_idempotency(tree, keys::idempotency(application, name), id)?;
-        }
-        self.commit.delete(key.to_vec());
-        let kept = &mut self.commit.counters.kept_bytes;
-        *kept = kept.saturating_sub(freed);
-        Ok(true)
-    }
-
-    /// Removes an idempotency record, unless a later message took its key over after it had expired.
-    fn forget_idempotency(&mut self, tree: &sled::Tree, key: Key, id: MessageId) -> io::Result<()> {
-        let Some(value) = tree.get(&key)? else { return Ok(()) };
-        let own = rows::unseal::<IdempotencyRow>(&key, &value).is_ok_and(|row| row.message == id.to_bytes());
-        if own {
-            self.commit.delete(key);
-        }
-        Ok(())
     }
 
     /// Fills a lane's window from disk.
@@ -252,8 +78,7 @@ impl Writer {
                 break;
             }
             let (key, value) = item?;
-            let (Some((_, place)), Ok(row)) = (keys::read_waiting(&key), rows::unseal::<WaitingRow>(&key, &value))
-            else {
+            let (Some((_, place)), Ok(row)) = (keys::read_waiting(&key), WaitingRow::unseal(&key, &value)) else {
                 self.shared.met_damage(&key);
                 continue;
             };
@@ -261,6 +86,7 @@ impl Writer {
                 message_id: MessageId::from_bytes(row.message),
                 progress: row.progress.into(),
                 bytes: row.bytes,
+                ordered: row.ordered,
                 message: None,
                 lost: None,
             };
@@ -273,7 +99,10 @@ impl Writer {
 
     /// Moves a damaged row out of the way, where it can still be looked at.
     pub(super) fn set_aside(&mut self, tree: &sled::Tree, key: Key) -> io::Result<()> {
-        let Some(value) = tree.get(&key)? else { return Ok(()) };
+        let order = keys::read_order(&key);
+        let Some(value) = tree.get(&key)? else {
+            return order.map_or(Ok(()), |order| self.recount_order(tree, order));
+        };
         let aside = keys::set_aside(&key);
         let copy = rows::seal_raw(&aside, &value);
         self.commit.put(aside, copy);
@@ -288,13 +117,33 @@ impl Writer {
             }
             self.ended(lane.application, 0);
             self.recount_open_bytes(tree, lane.application, 0)?;
+            self.lost_place(tree, lane, place.1)?;
         }
-        match keys::read_delivery(&key) {
+        if let Some(order) = order {
+            self.mend_order(tree, &key)?;
+            self.finish();
+            return self.recount_order(tree, order);
+        }
+        let held = match keys::read_delivery(&key) {
+            Some(id) => Writer::held_row_of(tree, id)?,
+            None => None,
+        };
+        match (keys::read_delivery(&key), held) {
+            (Some(id), Some(row)) => self.put_delivery(id, &row),
             // It would look as if it had never been attempted: it is a dead letter, unless it waits.
-            Some(id) if !waits(tree, id)? => self.bury(id),
-            Some(_) | None => self.commit.delete(key),
+            (Some(id), None) if !waits(tree, id)? => self.bury(id),
+            (Some(_), None) | (None, _) => self.commit.delete(key),
         }
         self.finish();
+        Ok(())
+    }
+
+    /// What a damaged row of an ordering key had is known to nobody.
+    fn recount_order(&mut self, tree: &sled::Tree, order: keys::Order) -> io::Result<()> {
+        if self.database.is_some() {
+            self.recount_open_bytes(tree, order.lane.application, 0)?;
+            self.finish();
+        }
         Ok(())
     }
 
@@ -330,7 +179,7 @@ impl Writer {
 fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
     for item in tree.scan_prefix(keys::lane(id.lane)) {
         let (key, value) = item?;
-        if rows::unseal::<WaitingRow>(&key, &value).is_ok_and(|row| row.message == id.message.to_bytes()) {
+        if WaitingRow::unseal(&key, &value).is_ok_and(|row| row.message == id.message.to_bytes()) {
             return Ok(true);
         }
     }
@@ -340,9 +189,11 @@ fn waits(tree: &sled::Tree, id: DeliveryId) -> io::Result<bool> {
 /// What the damaged row of a place in a lane said, by the message (if it was never attempted) or else by the
 /// delivery's own row.
 fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<Entry>> {
-    let entry = |message_id, progress, bytes| Some(Entry { message_id, progress, bytes, message: None, lost: None });
+    let entry = |message_id, progress, bytes, ordered| {
+        Some(Entry { message_id, progress, bytes, ordered, message: None, lost: None })
+    };
     if let Some((id, row)) = message_at(tree, lane, place, place.0)? {
-        return Ok(entry(id, Progress::new(place.0), row.length));
+        return Ok(entry(id, Progress::new(place.0), row.length, row.key_hash()));
     }
     for item in tree.scan_prefix(keys::deliveries(lane)) {
         let (key, value) = item?;
@@ -350,12 +201,15 @@ fn waits_at(tree: &sled::Tree, lane: Lane, place: Place) -> io::Result<Option<En
             continue;
         };
         if row.state == (StateRow::Waiting { due: place.0.as_millis() }) && row.sequence == place.1 {
-            return Ok(entry(id.message, row.progress.into(), row.bytes));
+            let key = keys::message(lane.application, id.message);
+            let message = tree.get(&key)?.and_then(|value| MessageRow::unseal(&key, &value).ok());
+            let ordered = message.and_then(|stored| stored.row.key_hash());
+            return Ok(entry(id.message, row.progress.into(), row.bytes, ordered));
         }
     }
     // It may have been scheduled: then it was accepted any time before.
     let scheduled = message_at(tree, lane, place, place.0 - MAX_AHEAD)?;
-    Ok(scheduled.and_then(|(id, row)| entry(id, Progress::new(place.0), row.length)))
+    Ok(scheduled.and_then(|(id, row)| entry(id, Progress::new(place.0), row.length, row.key_hash())))
 }
 
 /// The message whose first place this is, among those accepted from then until it was due.
@@ -377,20 +231,6 @@ fn message_at(
         }
     }
     Ok(None)
-}
-
-struct MessageOf {
-    application: crate::id::ApplicationId,
-    id: MessageId,
-    key: sled::IVec,
-    bytes: u64,
-    parts: u16,
-    row: MessageRow,
-}
-
-fn after_key(mut key: Key) -> Key {
-    key.push(0);
-    key
 }
 
 /// A record's version; a damaged one has a version that nobody expects, so that it is not written over.

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{CancelReason, Lane};
+use crate::id::ApplicationId;
 use crate::store::{
-    Cancel, Compacted, Enqueue, Enqueued, Error, Fence, Prune, Pruned, Put, RecordKey, Replay, Replayed, Settled,
-    Settlement,
+    Cancel, Compacted, Enqueue, Enqueued, Erase, Erased, Error, Fence, Prune, Pruned, Put, RecordKey, Replay, Replayed,
+    Settled, Settlement,
 };
 use crate::time::Timestamp;
 
@@ -41,6 +42,7 @@ pub(super) enum Request {
     Expunge(Target, Reply<bool>),
     Put(Vec<Put>, Reply<bool>),
     Prune(Prune, Reply<Pruned>),
+    Erase(ApplicationId, Erase, Timestamp, Reply<Erased>),
     /// Is answered when it has begun, and at its end.
     Compact(Reply<()>, Reply<Compacted>),
     Fill(Lane),
@@ -59,6 +61,7 @@ impl Request {
             Request::Expunge(_, reply) => drop(reply.send(Err(error))),
             Request::Put(_, reply) => drop(reply.send(Err(error))),
             Request::Prune(_, reply) => drop(reply.send(Err(error))),
+            Request::Erase(.., reply) => drop(reply.send(Err(error))),
             Request::Compact(begun, _) => drop(begun.send(Err(error))),
             Request::Close(reply) => drop(reply.send(Err(error))),
             Request::Fill(_) | Request::Tidy => {}
@@ -200,11 +203,14 @@ impl Writer {
                 self.alone(reply, |writer| writer.replay(&tree, &batch, now, record));
             }
             Request::Cancel(what, reason, now, reply) => {
-                self.alone(reply, |writer| writer.cancel(&tree, what, reason, now));
+                self.alone(reply, |writer| writer.cancel(&tree, &what, reason, now));
             }
             Request::Expunge(target, reply) => self.alone(reply, |writer| writer.expunge(&tree, target)),
             Request::Put(batch, reply) => self.alone(reply, |writer| writer.put(&tree, &batch)),
             Request::Prune(prune, reply) => self.alone(reply, |writer| writer.prune(&tree, &prune)),
+            Request::Erase(application, what, now, reply) => {
+                self.alone(reply, |writer| writer.erase(&tree, application, &what, now));
+            }
             Request::Compact(begun, done) => {
                 self.finish();
                 match self.database {

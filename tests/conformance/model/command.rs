@@ -21,11 +21,14 @@ pub(super) enum Command {
     Replay(Vec<(Index, Option<usize>)>, Option<bool>),
     CancelLane(usize, usize),
     CancelDelivery(Index),
+    CancelDeliveries(Vec<Index>),
     ExpungePayload(Index),
     ExpungeResponse(Index),
     Put(Vec<Change>),
     Prune(Retention),
+    Erase(Vec<Index>),
     Query(Query),
+    Compact,
     Reopen,
 }
 
@@ -68,6 +71,7 @@ pub(super) struct Ending {
     /// Whether a lease is taken that was settled or lost before.
     pub(super) late: bool,
     pub(super) tried: bool,
+    pub(super) lets_pass: bool,
     pub(super) state: Next,
 }
 
@@ -94,7 +98,24 @@ pub(super) struct Change {
 pub(super) struct Retention {
     pub(super) delivered: u64,
     pub(super) ended: u64,
+    pub(super) payloads: u64,
+    pub(super) attempts: u64,
+    pub(super) on_success: bool,
+    /// Of one application, and of one event type.
+    pub(super) exceptions: [Option<Exception>; 2],
+    /// Looks at the messages of these deliveries alone.
+    pub(super) only: Vec<Index>,
     pub(super) limit: usize,
+}
+
+/// Ages in seconds in place of those of all others.
+#[derive(Debug, Clone)]
+pub(super) struct Exception {
+    pub(super) delivered: Option<u64>,
+    pub(super) ended: Option<u64>,
+    pub(super) payloads: Option<u64>,
+    pub(super) attempts: Option<u64>,
+    pub(super) on_success: Option<bool>,
 }
 
 /// Filters of all queries; ages in seconds.
@@ -127,11 +148,14 @@ pub(super) fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(deliveries, record)| Command::Replay(deliveries, record)),
         1 => (lane, 0..4_usize).prop_map(|(lane, limit)| Command::CancelLane(lane, limit)),
         1 => any::<Index>().prop_map(Command::CancelDelivery),
+        1 => vec(any::<Index>(), 0..=5).prop_map(Command::CancelDeliveries),
         1 => any::<Index>().prop_map(Command::ExpungePayload),
         1 => any::<Index>().prop_map(Command::ExpungeResponse),
         2 => vec(change(), 1..=3).prop_map(Command::Put),
         2 => retention().prop_map(Command::Prune),
+        1 => vec(any::<Index>(), 1..=3).prop_map(Command::Erase),
         3 => query().prop_map(Command::Query),
+        1 => Just(Command::Compact),
         1 => Just(Command::Reopen),
     ]
 }
@@ -172,8 +196,8 @@ fn ending() -> impl Strategy<Value = Ending> {
         2 => Just(Next::Dead),
         1 => Just(Next::Canceled),
     ];
-    (any::<Index>(), prop::bool::weighted(0.1), prop::bool::weighted(0.8), state)
-        .prop_map(|(lease, late, tried, state)| Ending { lease, late, tried, state })
+    (any::<Index>(), prop::bool::weighted(0.1), prop::bool::weighted(0.8), prop::bool::weighted(0.2), state)
+        .prop_map(|(lease, late, tried, lets_pass, state)| Ending { lease, late, tried, lets_pass, state })
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -187,7 +211,26 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn retention() -> impl Strategy<Value = Retention> {
-    (0..60_u64, 0..90_u64, 1..6_usize).prop_map(|(delivered, ended, limit)| Retention { delivered, ended, limit })
+    let ages = (0..60_u64, 0..90_u64, 0..60_u64, 0..60_u64, prop::bool::weighted(0.3));
+    let exception = || option::weighted(0.3, exception());
+    let only = prop_oneof![3 => Just(Vec::new()), 1 => vec(any::<Index>(), 1..=4)];
+    (ages, (exception(), exception()), only, 1..6_usize).prop_map(|(ages, (first, second), only, limit)| {
+        let (delivered, ended, payloads, attempts, on_success) = ages;
+        Retention { delivered, ended, payloads, attempts, on_success, exceptions: [first, second], only, limit }
+    })
+}
+
+fn exception() -> impl Strategy<Value = Exception> {
+    let age = || option::weighted(0.5, 0..90_u64);
+    (age(), age(), age(), age(), option::weighted(0.5, any::<bool>())).prop_map(
+        |(delivered, ended, payloads, attempts, on_success)| Exception {
+            delivered,
+            ended,
+            payloads,
+            attempts,
+            on_success,
+        },
+    )
 }
 
 fn query() -> impl Strategy<Value = Query> {

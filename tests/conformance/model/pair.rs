@@ -9,15 +9,16 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use ringback::store::memory::MemoryStore;
 use ringback::store::{
-    AttemptQuery, AttemptStatus, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Expunge, Idempotency, Lease,
-    MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement, Store,
+    AttemptQuery, AttemptStatus, Bounds, Cancel, CountQuery, DeadQuery, Enqueue, Enqueued, Erase, Exceptions, Expunge,
+    Idempotency, Lease, MAX_PAGE, MessageQuery, Order, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settlement,
+    Store,
 };
 use ringback::{
     ApplicationId, AttemptId, CancelReason, DeadReason, DeliveryId, EndpointId, Failure, Lane, MessageId, NoRoute,
     Outcome, Response, Routing, State, StateKind, Timestamp, testing,
 };
 
-use super::command::{Change, Command, ENDPOINTS, Ending, Next, Query, Retention, Send};
+use super::command::{Change, Command, ENDPOINTS, Ending, Exception, Next, Query, Retention, Send};
 use crate::subject::Subject;
 use crate::world::{at, copy, endpoint_record, list_of};
 
@@ -115,6 +116,10 @@ impl Pair {
             Command::Replay(deliveries, record) => self.replay(deliveries, *record).await,
             Command::CancelLane(place, limit) => self.cancel(Cancel::Lane { lane: lane(*place), limit: *limit }).await,
             Command::CancelDelivery(delivery) => self.cancel(Cancel::Delivery(self.pick(*delivery))).await,
+            Command::CancelDeliveries(deliveries) => {
+                let ids = deliveries.iter().map(|index| self.pick(*index)).collect();
+                self.cancel(Cancel::Deliveries(ids)).await
+            }
             Command::ExpungePayload(delivery) => {
                 let id = self.pick(*delivery);
                 self.expunge(id.lane.application, Expunge::Payload(id.message)).await
@@ -129,6 +134,20 @@ impl Pair {
             Command::Put(changes) => self.put(changes).await,
             Command::Prune(retention) => self.prune(retention).await,
             Command::Query(query) => self.query(query).await,
+            Command::Erase(deliveries) => {
+                let ids: Vec<_> = deliveries.iter().map(|index| self.pick(*index)).collect();
+                for application in [application(0), application(1)] {
+                    let own = ids.iter().filter(|id| id.lane.application == application);
+                    let what = Erase::Messages(own.map(|id| id.message).collect());
+                    both!(self, erase(application, what.clone(), self.now));
+                }
+                Ok(())
+            }
+            Command::Compact => {
+                let end = self.store.compact().await.unwrap();
+                prop_assert!(end.await.is_ok());
+                Ok(())
+            }
             Command::Reopen => {
                 self.store = self.subject.open().await;
                 self.model.drop_leases();
@@ -263,8 +282,13 @@ impl Pair {
                 }
                 attempt
             });
-            for_model.push(Settlement { lease: copy(&leases.model), attempt: attempt.clone(), state });
-            for_store.push(Settlement { lease: copy(&leases.store), attempt, state });
+            for_model.push(Settlement {
+                lease: copy(&leases.model),
+                attempt: attempt.clone(),
+                state,
+                lets_pass: ending.lets_pass,
+            });
+            for_store.push(Settlement { lease: copy(&leases.store), attempt, state, lets_pass: ending.lets_pass });
             settled.push(leases);
         }
         self.late.append(&mut settled);
@@ -314,7 +338,7 @@ impl Pair {
     }
 
     async fn cancel(&mut self, what: Cancel) -> Check {
-        both!(self, cancel(what, CancelReason::Requested, self.now));
+        both!(self, cancel(what.clone(), CancelReason::Requested, self.now));
         Ok(())
     }
 
@@ -337,10 +361,28 @@ impl Pair {
 
     async fn prune(&mut self, retention: &Retention) -> Check {
         let ago = |seconds| self.now - Duration::from_secs(seconds);
+        let bounds = |exception: &Exception| Bounds {
+            delivered_before: exception.delivered.map(ago),
+            ended_before: exception.ended.map(ago),
+            payloads_before: exception.payloads.map(ago),
+            attempts_before: exception.attempts.map(ago),
+            delete_on_success: exception.on_success,
+        };
+        let [first, second] = retention.exceptions.each_ref().map(|exception| exception.as_ref().map(bounds));
+        let exceptions = Exceptions {
+            applications: first.into_iter().map(|bounds| (application(0), bounds)).collect(),
+            event_types: second.into_iter().map(|bounds| (TYPES[0].to_owned(), bounds)).collect(),
+        };
+        let only = retention.only.iter().map(|index| self.pick(*index));
         let mut prune = Prune {
             now: self.now,
             delivered_before: ago(retention.delivered),
             ended_before: ago(retention.ended),
+            payloads_before: ago(retention.payloads),
+            attempts_before: ago(retention.attempts),
+            delete_on_success: retention.on_success,
+            exceptions: Arc::new(exceptions),
+            only: only.map(|id| (id.lane.application, id.message)).collect(),
             after: None,
             limit: retention.limit,
         };

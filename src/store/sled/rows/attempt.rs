@@ -163,8 +163,14 @@ impl StoredAttempt {
 
 // As the other lists of codes: new ones go to the end; none is removed.
 const TRIGGERS: [Trigger; 4] = [Trigger::First, Trigger::Retry, Trigger::Replay, Trigger::Test];
-const STATE_KINDS: [StateKind; 5] =
-    [StateKind::Waiting, StateKind::Leased, StateKind::Delivered, StateKind::Dead, StateKind::Canceled];
+const STATE_KINDS: [StateKind; 6] = [
+    StateKind::Waiting,
+    StateKind::Leased,
+    StateKind::Delivered,
+    StateKind::Dead,
+    StateKind::Canceled,
+    StateKind::Held,
+];
 const ASKED: [Asked; 2] = [Asked::AbortMessage, Asked::Disable];
 const FAILURES: [Failure; 14] = [
     Failure::Timeout,
