@@ -293,7 +293,8 @@ async fn a_success_whose_record_was_lost_in_a_crash_is_found_before_anything_is_
 
 #[tokio::test(start_paused = true)]
 async fn a_few_failures_disable_nothing_and_neither_does_what_never_left() {
-    let scene = Scene::start().await;
+    // Without rests, so that each failure comes when it is due.
+    let scene = Scene::with(|config| config.breaker_failures = 0).await;
     let bad = scene.endpoint("/bad", Outcome::answered(500)).await;
     let blocked = scene.endpoint("/blocked", Outcome::Failed(Failure::BlockedAddress)).await;
     let off = scene.endpoint("/off", Outcome::answered(500)).await;
