@@ -36,6 +36,7 @@ mod time;
 
 // decisions, and the records of what they decided on
 mod attempt;
+mod breaker;
 mod delivery;
 mod fanout;
 mod health;
@@ -54,6 +55,7 @@ mod key_file;
 mod random;
 
 // engine
+mod board;
 mod directory;
 mod dispatcher;
 mod observed;
@@ -74,6 +76,7 @@ pub mod fuzzing;
 
 pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
+pub use breaker::BreakerState;
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
     before, closes, lets_pass, next,
@@ -84,11 +87,12 @@ pub use event_type::{EventType, NewEventType};
 pub use example::{example, example_event_types};
 pub use fanout::route;
 pub use front::{
-    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, Failing, IssuedToken,
-    JobStatus, KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips,
-    ReplayTo, ReplayWhat, Ringback, Sent, Token,
+    CancelFilter, CancelStep, Config, EnableReplay, Erase, EraseJob, EraseStatus, Erasing, IssuedToken, JobStatus,
+    KeySource, KeyUse, NewReplay, Pending, Receipt, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo,
+    ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
+pub use health::{EndpointHealth, Pace};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
 pub use invalid::Invalid;
 pub use key_file::KeyFile;
@@ -99,4 +103,5 @@ pub use profile::{Profile, ProfileChoice};
 pub use retention::Retention;
 pub use retry::{Exponential, RetryOn, RetryPolicy, RetrySettings, Schedule};
 pub use secret::Secret;
+pub use standing::Failing;
 pub use time::{NotATimestamp, Timestamp};

@@ -4,7 +4,8 @@
 //! The dispatcher tells it of each batch once that is on disk; the chores of the front take from it and write. It is kept
 //! in memory: the records of standings are the truth after a restart, the rest is lost with the process.
 //!
-//! Invariants: an endpoint that works costs one look-up a batch and no write; every list here has a bound (that of endpoints,
+//! Invariants: an endpoint that works costs one look-up an attempt and no write, and one that fails now and then costs none
+//! either, as long as it works again within [`WRITE_AFTER`]; every list here has a bound (that of endpoints,
 //! or [`MAX_NOTICES`]); no lock is held across an await.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,6 +27,8 @@ use crate::time::Timestamp;
 pub(crate) const MAX_NOTICES: usize = 10_000;
 /// The failed attempt of a round that the operator hears of.
 pub(crate) const FAILING_AT: u32 = 4;
+/// How long an endpoint fails before that is written.
+pub(crate) const WRITE_AFTER: Duration = Duration::from_secs(5);
 /// How often the record of an endpoint that goes on failing is written, at most.
 pub(crate) const COUNTS_EVERY: Duration = Duration::from_secs(60);
 
@@ -48,6 +51,8 @@ struct Book {
     lanes: HashMap<Lane, Entry>,
     /// Those of them that the chores are to look at.
     due: BTreeSet<Lane>,
+    /// When the next of the others is to be looked at, or earlier.
+    look_at: Option<Timestamp>,
     /// Endpoints that are to be disabled, since their receivers say so.
     closing: BTreeMap<Lane, DisableReason>,
     notices: VecDeque<Notice>,
@@ -209,20 +214,26 @@ impl Observed {
         }
     }
 
-    /// Whether there are counts to be written from time to time.
-    pub(crate) fn any_failing(&self) -> bool {
-        !self.book.lock().expect(UNPOISONED).lanes.is_empty()
+    /// When standings are to be looked at that are not due yet.
+    pub(crate) fn look_at(&self) -> Option<Timestamp> {
+        self.book.lock().expect(UNPOISONED).look_at
     }
 
-    /// Has the counts written that have changed, those that were not written lately.
-    pub(crate) fn note_counts(&self, now: Timestamp) {
+    /// Notes those that have become due, if it is time: failures that last, and counts that were not written lately.
+    pub(crate) fn note_due(&self, now: Timestamp) {
         let mut book = self.book.lock().expect(UNPOISONED);
-        let Book { lanes, due, .. } = &mut *book;
-        let changed = |entry: &Entry| match (entry.standing, entry.stored) {
-            (Some(standing), Some(stored)) => standing != stored.standing && now.since(stored.at) >= COUNTS_EVERY,
-            (None | Some(_), None) | (None, Some(_)) => false,
-        };
-        due.extend(lanes.iter().filter(|(_, entry)| changed(entry)).map(|(lane, _)| *lane));
+        if book.look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let Book { lanes, due, look_at, .. } = &mut *book;
+        *look_at = None;
+        for (lane, entry) in lanes.iter() {
+            match entry.write_at() {
+                Some(at) if at <= now => drop(due.insert(*lane)),
+                Some(at) => *look_at = Some(look_at.map_or(at, |soonest| soonest.min(at))),
+                None => {}
+            }
+        }
     }
 
     /// Takes standings that are to be written. Each is to be [`written`](Observed::written) or put back.
@@ -243,7 +254,7 @@ impl Observed {
     /// The record is as it is given here; `None`: there is none.
     pub(crate) fn written(&self, lane: Lane, stored: Option<Stored>) {
         let mut book = self.book.lock().expect(UNPOISONED);
-        let Book { lanes, due, .. } = &mut *book;
+        let Book { lanes, due, look_at, .. } = &mut *book;
         // One that was forgotten meanwhile: what was written about it is to go.
         let entry = lanes.entry(lane).or_default();
         entry.writing = false;
@@ -253,7 +264,14 @@ impl Observed {
                 standing.warned_at = stored.standing.warned_at;
                 false
             }
-            (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => true,
+            (Some(_), Some(_)) | (None, Some(_)) => true,
+            // It failed anew meanwhile, which is written if it lasts.
+            (Some(standing), None) => {
+                let at = standing.since + WRITE_AFTER;
+                *look_at = Some(look_at.map_or(at, |soonest| soonest.min(at)));
+                self.bell.notify_one();
+                false
+            }
             (None, None) => {
                 lanes.remove(&lane);
                 due.remove(&lane);
@@ -314,6 +332,17 @@ impl Observed {
     }
 }
 
+impl Entry {
+    /// When its record is to be written, if nothing else happens that matters.
+    fn write_at(&self) -> Option<Timestamp> {
+        match (self.standing, self.stored) {
+            (Some(standing), None) => Some(standing.since + WRITE_AFTER),
+            (Some(standing), Some(stored)) => (standing != stored.standing).then(|| stored.at + COUNTS_EVERY),
+            (None, None | Some(_)) => None,
+        }
+    }
+}
+
 impl Book {
     /// A success. Whether there is something to do.
     fn works(&mut self, lane: Lane) -> bool {
@@ -336,8 +365,13 @@ impl Book {
         let before = entry.standing;
         let standing = before.map_or_else(|| Standing::first(now), Standing::failed);
         entry.standing = Some(standing);
-        let matters = before.is_none() || standing.follows(rule, now) != Follows::Nothing;
-        matters && self.due.insert(lane)
+        if standing.follows(rule, now) != Follows::Nothing {
+            return self.due.insert(lane);
+        }
+        // Whoever waits until then is told only if it is sooner than was said.
+        let sooner = entry.write_at().filter(|at| self.look_at.is_none_or(|said| *at < said));
+        self.look_at = sooner.or(self.look_at);
+        sooner.is_some()
     }
 
     /// What the receiver says about its endpoint as a whole. Whether there is something to do.

@@ -45,6 +45,21 @@ pub(crate) struct Standing {
     pub(crate) warned_at: Option<Timestamp>,
 }
 
+/// How long an endpoint has done nothing but fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Failing {
+    /// When the first of these failures ended.
+    pub since: Timestamp,
+    /// How many there were.
+    pub failures: u64,
+    /// Whether the operator was warned that it will be disabled.
+    pub warned: bool,
+    /// When it is disabled at the earliest, by a failure at that time or later; `None` where it never is.
+    pub disable_at: Option<Timestamp>,
+}
+
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Follows {
@@ -106,6 +121,12 @@ impl Standing {
     #[must_use]
     pub(crate) fn warned(self, now: Timestamp) -> Standing {
         Standing { warned_at: Some(now), ..self }
+    }
+
+    /// As it is shown to people.
+    pub(crate) fn shown(self, rule: Rule) -> Failing {
+        let Standing { since, failures, warned_at } = self;
+        Failing { since, failures, warned: warned_at.is_some(), disable_at: self.disable_at(rule) }
     }
 
     /// When it is disabled at the earliest if nothing but failures come: once the rule's time is over, and half of it after

@@ -25,8 +25,6 @@ struct Agenda {
     prune_at: Timestamp,
     /// Running jobs, the oldest first, and when each gets on.
     jobs: BTreeMap<JobId, Timestamp>,
-    /// When the counts of failing endpoints are written next.
-    counts_at: Timestamp,
     /// When events that there was no room for are sent.
     tell_at: Option<Timestamp>,
 }
@@ -38,10 +36,9 @@ impl Agenda {
     }
 
     /// When there is something to do again.
-    fn next(&self, most: usize, any_failing: bool) -> Timestamp {
+    fn next(&self, most: usize, standings: Option<Timestamp>) -> Timestamp {
         let jobs = self.active(most).map(|(_, at)| at);
-        let counts = any_failing.then_some(self.counts_at);
-        jobs.chain(counts).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
+        jobs.chain(standings).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
 }
 
@@ -56,7 +53,7 @@ impl Ringback {
                 if !std::mem::replace(&mut known, true) {
                     self.find_jobs(&mut agenda).await.inspect_err(|_| known = false)?;
                 }
-                self.keep_standings(&mut agenda.counts_at).await?;
+                self.keep_standings().await?;
                 self.sweep().await?;
                 self.advance_jobs(&mut agenda).await?;
                 self.turn_over().await?;
@@ -65,7 +62,7 @@ impl Ringback {
             };
             let next = tokio::select! {
                 done = done => match done {
-                    Ok(()) => agenda.next(self.inner.config.max_running_replays, self.inner.observed.any_failing()),
+                    Ok(()) => agenda.next(self.inner.config.max_running_replays, self.inner.observed.look_at()),
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(%error, "chores wait for the store");
@@ -260,7 +257,7 @@ mod tests {
         assert_eq!(then[0], first[0], "it rests");
         assert!(then[most..].iter().all(|count| *count > 0), "places were free: {then:?}");
         while !agenda.jobs.is_empty() {
-            fixture.clock.pass(agenda.next(most, false).since(ringback.now()));
+            fixture.clock.pass(agenda.next(most, None).since(ringback.now()));
             ringback.advance_jobs(&mut agenda).await.unwrap();
         }
         ringback.resume_replay(ids[0]).await.unwrap();

@@ -32,6 +32,8 @@ use super::{Ringback, records};
 const MAX_WAITING: usize = 10_000;
 /// How many events are sent in one write.
 const BITE: usize = 100;
+/// How many writes of noted events there are before the other chores have their turn.
+const ROUNDS: usize = 20;
 
 /// The events that wait to be sent.
 #[derive(Debug, Default)]
@@ -205,7 +207,10 @@ impl Ringback {
             return self.drop_outbox().await.map(|()| true);
         };
         let mut after = None;
-        while self.inner.outbox.waiting.load(Ordering::Relaxed) > 0 {
+        for _ in 0..MAX_WAITING / BITE {
+            if self.inner.outbox.waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
             let page = self.inner.store.list(RecordKind::OperationalEvent, None, after, BITE).await?;
             let Some(last) = page.last() else {
                 self.inner.outbox.waiting.store(0, Ordering::Relaxed);
@@ -284,7 +289,8 @@ impl Ringback {
 
     /// Sends notices; `false` if some of them have to wait for room.
     async fn send_notices(&self, to: ApplicationId) -> Result<bool, Error> {
-        loop {
+        // A bound, so that the other chores have their turn however much happens.
+        for _ in 0..ROUNDS {
             let (notices, missed) = self.inner.observed.take_notices(BITE);
             if missed > 0 {
                 tracing::error!(missed, "more happened than the operator could be told of: these events are left out");
@@ -306,6 +312,8 @@ impl Ringback {
                 return Ok(false);
             }
         }
+        self.inner.observed.bell.notify_one();
+        Ok(true)
     }
 
     async fn try_notices(&self, to: ApplicationId, notices: &[Notice]) -> Result<Vec<bool>, Error> {

@@ -12,9 +12,9 @@ use crate::delivery::Lane;
 use crate::endpoint::{DisableReason, Endpoint, EndpointStatus};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId};
-use crate::observed::{COUNTS_EVERY, Look, Stored, Unseen};
+use crate::observed::{Look, Stored, Unseen};
 use crate::profile::MAX_TIMEOUT;
-use crate::standing::{Follows, Standing};
+use crate::standing::{Failing, Follows, Standing};
 use crate::store::{AttemptQuery, AttemptStatus, Order, Put, RecordKind};
 use crate::time::Timestamp;
 
@@ -22,21 +22,6 @@ use super::{Ringback, records};
 
 /// How many records one write changes.
 const BITE: usize = 125;
-
-/// How long an endpoint has done nothing but fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Failing {
-    /// When the first of these failures ended.
-    pub since: Timestamp,
-    /// How many there were.
-    pub failures: u64,
-    /// Whether the operator was warned that it will be disabled.
-    pub warned: bool,
-    /// When it is disabled at the earliest, by a failure at that time or later; `None` where it never is.
-    pub disable_at: Option<Timestamp>,
-}
 
 /// A standing's record. Its name is the application's id and the endpoint's.
 #[derive(Serialize, Deserialize)]
@@ -66,12 +51,7 @@ impl Ringback {
     pub fn failing(&self, application: ApplicationId, id: EndpointId) -> Result<Option<Failing>, Error> {
         let destination = self.destination(application, id)?;
         let rule = self.inner.observed.rule(destination.endpoint.settings.auto_disable);
-        Ok(self.inner.observed.standing(destination.lane()).map(|standing| Failing {
-            since: standing.since,
-            failures: standing.failures,
-            warned: standing.warned_at.is_some(),
-            disable_at: standing.disable_at(rule),
-        }))
+        Ok(self.inner.observed.standing(destination.lane()).map(|standing| standing.shown(rule)))
     }
 
     /// Reads the standings, and removes those of endpoints that are not enabled any more.
@@ -93,8 +73,8 @@ impl Ringback {
         Ok(())
     }
 
-    /// Disables what is to be disabled, and writes the standings that matter. Answers when to look at the counts next.
-    pub(super) async fn keep_standings(&self, counts_at: &mut Timestamp) -> Result<(), Error> {
+    /// Disables what is to be disabled, and writes the standings that are due.
+    pub(super) async fn keep_standings(&self) -> Result<(), Error> {
         let observed = &self.inner.observed;
         while let Some((lane, reason)) = observed.take_closing() {
             if let Err(error) = self.disable_because(lane, reason).await {
@@ -102,10 +82,7 @@ impl Ringback {
                 return Err(error);
             }
         }
-        let now = self.now();
-        if now >= *counts_at {
-            observed.note_counts(now);
-        }
+        observed.note_due(self.now());
         loop {
             let looks = observed.take_due(BITE);
             if looks.is_empty() {
@@ -116,9 +93,6 @@ impl Ringback {
                 observed.put_back(lanes);
                 return Err(error);
             }
-        }
-        if now >= *counts_at {
-            *counts_at = now + COUNTS_EVERY;
         }
         Ok(())
     }

@@ -40,6 +40,11 @@ fn without_any_setting_the_defaults_are_those_of_the_library() {
         (ours.max_in_flight_per_origin, ours.max_open_bytes, ours.max_kept_bytes, ours.min_free_bytes),
         (library.max_in_flight_per_origin, library.max_open_bytes, library.max_kept_bytes, library.min_free_bytes)
     );
+    assert_eq!(
+        (ours.max_in_flight_per_application, ours.throttle_rate, ours.breaker_failures),
+        (library.max_in_flight_per_application, library.throttle_rate, library.breaker_failures)
+    );
+    assert_eq!((ours.breaker_rest, ours.breaker_max_rest), (library.breaker_rest, library.breaker_max_rest));
     assert_eq!((ours.idempotency_window, ours.retention()), (library.idempotency_window, library.retention()));
     assert_eq!(
         (ours.disable_after, ours.disable_after_failures, &ours.operational_application),
@@ -98,6 +103,14 @@ fn every_complaint_about_the_file_has_its_line() {
         ("max_payload = -1", "x.toml:1: max_payload: must be a whole number, not below 0"),
         ("max_payload = 16777217", "x.toml:1: max_payload: must be at most 16 MiB"),
         ("max_in_flight = 0", "x.toml:1: max_in_flight: must be at least 1"),
+        ("throttle_rate = 0", "x.toml:1: throttle_rate: must be between 1 and 65,535 requests a second"),
+        ("max_in_flight_per_application = 0", "x.toml:1: max_in_flight_per_application: must be at least 1"),
+        ("breaker_rest_seconds = 0", "x.toml:1: breaker_rest_seconds: must be at least 1 millisecond"),
+        ("breaker_max_rest_seconds = 86401", "x.toml:1: breaker_max_rest_seconds: must be between 0 and 86400"),
+        (
+            "breaker_rest_seconds = 10\nbreaker_max_rest_seconds = 9",
+            "x.toml:2: breaker_max_rest_seconds: must not be shorter than breakerRest",
+        ),
         ("max_connections = 0", "x.toml:1: max_connections: must be between 1 and 100000"),
         ("disable_after_seconds = 31536001", "x.toml:1: disable_after_seconds: must be between 0 and 31536000"),
         ("disable_after_failures = 0", "x.toml:1: disable_after_failures: must be at least 1"),

@@ -100,3 +100,41 @@ async fn disabled_again(api: &Api, before: &Value) -> Value {
     assert_eq!(now["disabledSince"], before["disabledSince"]);
     now
 }
+
+#[tokio::test]
+async fn what_a_receiver_asks_for_is_done_and_stands_in_the_log_also_after_a_restart() {
+    let mut api = Api::start().await;
+    api.application("acme").await;
+    let asks = |word: &'static str| {
+        move |_: &_, _| Behaviour::AnswerWith(503, vec![("Webhook-Delivery", word.to_owned())], Vec::new())
+    };
+    for (uid, word) in [("aborts", "abort-message"), ("leaves", "disable"), ("unclear", "later")] {
+        api.endpoint_that("acme", json!({"uid": uid}), asks(word)).await;
+    }
+    api.endpoint_that("acme", json!({"uid": "levers", "profile": "levers"}), asks("disable")).await;
+    let message = api.send("acme", json!({"n": 1})).await;
+    let stands = async |api: &Api, uid: &str| {
+        let shown = api.http.get(&format!("/app/acme/endpoint/{uid}")).await.is(200);
+        let log = api.http.get(&format!("/app/acme/attempt/endpoint/{uid}")).await.is(200);
+        let attempt = &log["data"][0];
+        (shown["disabledReason"].clone(), attempt["asked"].clone(), attempt["result"].clone())
+    };
+    let (null, asked) = (Value::Null, json!("askedByReceiver"));
+    until(|| async { stands(&api, "leaves").await.0 == asked }).await;
+    until(|| async { api.http.get("/app/acme/attempt").await.is(200)["data"].as_array().unwrap().len() == 4 }).await;
+    api.restart().await;
+    assert_eq!(stands(&api, "aborts").await, (null.clone(), json!("abortMessage"), json!("dead")));
+    assert_eq!(stands(&api, "leaves").await, (asked, json!("disable"), json!("waiting")));
+    assert_eq!(stands(&api, "unclear").await, (null.clone(), null.clone(), json!("waiting")));
+    assert_eq!(stands(&api, "levers").await, (null, json!("disable"), json!("waiting")), "it does not follow it");
+    let of = api.http.get(&format!("/app/acme/msg/{message}/endpoint")).await.is(200);
+    let state = |uid: &str| {
+        let found = of["data"].as_array().unwrap().iter().find(|found| found["uid"] == uid).unwrap();
+        found["state"].clone()
+    };
+    assert_eq!((&state("aborts")["state"], &state("aborts")["reason"]), (&json!("dead"), &json!("aborted")));
+    assert_eq!(
+        (&state("leaves")["state"], &state("leaves")["reason"]),
+        (&json!("canceled"), &json!("endpointDisabled"))
+    );
+}

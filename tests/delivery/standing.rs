@@ -498,3 +498,25 @@ async fn enabling_takes_up_what_failed_and_what_was_canceled_and_the_operator_he
     settle().await;
     assert_eq!(scene.told_of("replay.finished").len(), 1, "also after a restart");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_now_and_then_has_no_record_written_and_one_that_goes_on_has_one() {
+    let scene = Scene::start().await;
+    let key = |endpoint: EndpointId| [scene.app.to_bytes(), endpoint.to_bytes()].concat();
+    let version = async |endpoint| {
+        let records = scene.store.list(RecordKind::EndpointStanding, None, None, 250).await.unwrap();
+        records.iter().find(|record| record.key.key == key(endpoint)).map_or(0, |record| record.version)
+    };
+    let flaky = scene.endpoint("/flaky", Outcome::answered(200)).await;
+    let bad = scene.endpoint("/bad", Outcome::answered(500)).await;
+    for second in 0..600 {
+        scene.receivers.answer("/flaky", Outcome::answered(if second % 3 == 0 { 200 } else { 500 }));
+        scene.send().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(version(flaky).await, 0, "it worked again each time: {second}");
+    }
+    let written = version(bad).await;
+    assert!((9..=11).contains(&written), "once, and then once a minute: {written}");
+    let failing = scene.ringback.failing(scene.app, bad).unwrap().unwrap();
+    assert!(failing.failures >= 600, "{failing:?}");
+}
