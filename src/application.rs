@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub const MAX_METADATA: usize = 50;
 /// The highest throttle rate, in requests a second.
 pub const MAX_THROTTLE_RATE: u32 = 65_535;
+/// The highest weight.
+pub const MAX_WEIGHT: u32 = 100;
 
 /// A tenant of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,8 +29,12 @@ pub struct Application {
     pub name: String,
     /// The platform's own notes.
     pub metadata: BTreeMap<String, String>,
-    /// How many requests a second its endpoints may get in all. It is kept and shown; it is not enforced yet.
+    /// How many requests a second its endpoints may get in all, with a tenth of that at once.
     pub throttle_rate: Option<u32>,
+    /// How many requests may be on their way to its endpoints in all. Default: `Config::max_in_flight_per_application`.
+    pub max_in_flight: Option<u32>,
+    /// How many turns it has where others have one: 1 to 100. Default: 1.
+    pub weight: Option<u32>,
     /// How long what was sent in it is kept, where that differs from the server's rule.
     #[serde(skip_serializing_if = "Retention::is_empty")]
     pub retention: Retention,
@@ -50,10 +56,17 @@ pub struct NewApplication {
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// How many requests a second its endpoints may get in all: 1 to 65,535. It is kept and shown; it is not enforced
-    /// yet.
+    /// How many requests a second its endpoints may get in all: 1 to 65,535. A tenth of that may go out at once. Default:
+    /// no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// How many requests may be on their way to its endpoints in all: from 1. Default:
+    /// `Config::max_in_flight_per_application`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// How many turns it has where others have one, when permits are scarce: 1 to 100. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// How long what is sent in it is kept, where that is to differ from the server's rule. See [`Retention`].
     #[serde(default, skip_serializing_if = "Retention::is_empty")]
     pub retention: Retention,
@@ -86,6 +99,10 @@ impl NewApplication {
         }
         validate_uid(self.uid.as_deref(), ApplicationId::PREFIX)?;
         validate_metadata(&self.metadata)?;
+        if self.max_in_flight == Some(0) {
+            return Err(Invalid::new("maxInFlight", "must be at least 1"));
+        }
+        validate_weight(self.weight)?;
         validate_throttle_rate(self.throttle_rate)?;
         self.retention.validate(&Retention::default())
     }
@@ -96,8 +113,19 @@ impl NewApplication {
     /// The first field that is out of its range.
     pub(crate) fn build(self, id: ApplicationId, now: Timestamp) -> Result<Application, Invalid> {
         self.validate()?;
-        let NewApplication { name, uid, metadata, throttle_rate, retention, if_unchanged_since: _ } = self;
-        Ok(Application { id, uid, name, metadata, throttle_rate, retention, created_at: now, updated_at: now })
+        let NewApplication { name, uid, metadata, throttle_rate, max_in_flight, weight, retention, .. } = self;
+        Ok(Application {
+            id,
+            uid,
+            name,
+            metadata,
+            throttle_rate,
+            max_in_flight,
+            weight,
+            retention,
+            created_at: now,
+            updated_at: now,
+        })
     }
 }
 
@@ -126,6 +154,14 @@ pub(crate) fn validate_throttle_rate(rate: Option<u32>) -> Result<(), Invalid> {
         Some(rate) if !(1..=MAX_THROTTLE_RATE).contains(&rate) => {
             Err(Invalid::new("throttleRate", "must be between 1 and 65,535 requests a second"))
         }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A weight is between one turn and a hundred in a round.
+pub(crate) fn validate_weight(weight: Option<u32>) -> Result<(), Invalid> {
+    match weight {
+        Some(weight) if !(1..=MAX_WEIGHT).contains(&weight) => Err(Invalid::new("weight", "must be between 1 and 100")),
         Some(_) | None => Ok(()),
     }
 }

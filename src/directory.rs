@@ -4,6 +4,7 @@
 //! each change. Readers take a snapshot and hold no lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::Notify;
@@ -69,6 +70,31 @@ pub(crate) struct Tenant {
     pub(crate) endpoints: BTreeMap<EndpointId, Arc<Destination>>,
 }
 
+/// What an application's settings say of the deliveries to all of its endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) weight: Option<u32>,
+    pub(crate) throttle_rate: Option<u32>,
+    pub(crate) max_in_flight: Option<u32>,
+}
+
+impl From<&Application> for Bounds {
+    fn from(application: &Application) -> Self {
+        Bounds {
+            weight: application.weight,
+            throttle_rate: application.throttle_rate,
+            max_in_flight: application.max_in_flight,
+        }
+    }
+}
+
+/// Lanes, each with its destination if there is one, and the bounds of their applications.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) lanes: Vec<(Lane, Option<Arc<Destination>>)>,
+    pub(crate) bounds: HashMap<ApplicationId, Bounds>,
+}
+
 /// Closed lanes where something may still wait to be canceled.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
@@ -100,6 +126,8 @@ impl Sweeps {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     shown: RwLock<Shown>,
+    /// How many applications have been forgotten.
+    forgotten: AtomicU64,
 }
 
 /// What the directory shows.
@@ -131,10 +159,28 @@ impl Directory {
         self.destination(lane).map_or(Err(CancelReason::EndpointDeleted), |destination| destination.open())
     }
 
-    pub(crate) fn destinations(&self, lanes: &[Lane]) -> Vec<(Lane, Option<Arc<Destination>>)> {
+    /// These lanes, as they are now.
+    pub(crate) fn find(&self, lanes: &[Lane]) -> Found {
         let shown = self.shown.read().expect(UNPOISONED);
-        let find = |lane: &Lane| shown.tenants.get(&lane.application)?.endpoints.get(&lane.endpoint).cloned();
-        lanes.iter().map(|lane| (*lane, find(lane))).collect()
+        let mut found = Found { lanes: Vec::with_capacity(lanes.len()), bounds: HashMap::new() };
+        for lane in lanes {
+            let tenant = shown.tenants.get(&lane.application);
+            if let Some(tenant) = tenant {
+                found.bounds.entry(lane.application).or_insert_with(|| Bounds::from(&tenant.application));
+            }
+            found.lanes.push((*lane, tenant.and_then(|tenant| tenant.endpoints.get(&lane.endpoint).cloned())));
+        }
+        found
+    }
+
+    /// Whether there is such an application.
+    pub(crate) fn knows(&self, id: ApplicationId) -> bool {
+        self.shown.read().expect(UNPOISONED).tenants.contains_key(&id)
+    }
+
+    /// How many applications have been forgotten so far.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
     }
 
     /// All applications, by id.
@@ -187,6 +233,7 @@ impl Directory {
         let Shown { tenants, by_uid } = &mut *all;
         if let Some(before) = tenants.remove(&id) {
             forget_uid(by_uid, before.application.uid.clone(), id);
+            self.forgotten.fetch_add(1, Ordering::Release);
         }
     }
 }

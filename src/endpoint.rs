@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::application::{validate_metadata, validate_throttle_rate, validate_uid};
+use crate::application::{validate_metadata, validate_throttle_rate, validate_uid, validate_weight};
 use crate::header::{CustomHeader, is_reserved, validate_headers};
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
@@ -144,9 +144,13 @@ pub struct EndpointSettings {
     /// How many requests may be on their way to it at once: 1 to 1,024. Default: `Config::max_in_flight_per_endpoint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
-    /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
+    /// How many requests a second it may get: 1 to 65,535. A tenth of that may go out at once. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle_rate: Option<u32>,
+    /// How many turns it has where the application's other endpoints have one, when permits are scarce: 1 to 100.
+    /// Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// What a delivery with an ordering key does to those behind it while it fails. Default: they wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_head: Option<BlockedHead>,
@@ -282,9 +286,15 @@ impl NewEndpoint {
         self
     }
 
-    /// How many requests a second it may get: 1 to 65,535. It is kept and shown; it is not enforced yet.
+    /// How many requests a second it may get: 1 to 65,535, with a tenth of that at once.
     pub fn throttle_rate(mut self, rate: u32) -> Self {
         self.settings.throttle_rate = Some(rate);
+        self
+    }
+
+    /// How many turns it has where the application's other endpoints have one: 1 to 100.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.settings.weight = Some(weight);
         self
     }
 
@@ -320,6 +330,7 @@ impl EndpointSettings {
             retry: None,
             max_in_flight: None,
             throttle_rate: None,
+            weight: None,
             blocked_head: None,
             auto_disable: None,
             event_types: Vec::new(),
@@ -382,6 +393,7 @@ impl EndpointSettings {
             return Err(Invalid::new("maxInFlight", "must be between 1 and 1,024"));
         }
         validate_throttle_rate(self.throttle_rate)?;
+        validate_weight(self.weight)?;
         self.blocked_head.unwrap_or_default().validate()?;
         if profile.event_types_required && self.event_types.is_empty() {
             return Err(Invalid::new("eventTypes", format!("the profile {} needs at least one", profile.name)));
@@ -521,6 +533,8 @@ mod tests {
             ),
             (EndpointSettings { throttle_rate: Some(0), ..base() }, "throttleRate"),
             (EndpointSettings { throttle_rate: Some(65_536), ..base() }, "throttleRate"),
+            (EndpointSettings { weight: Some(0), ..base() }, "weight"),
+            (EndpointSettings { weight: Some(101), ..base() }, "weight"),
             (
                 EndpointSettings { retry: Some(RetrySettings { jitter: Some(2.0), ..Default::default() }), ..base() },
                 "retry.jitter",

@@ -36,6 +36,7 @@ mod time;
 
 // decisions, and the records of what they decided on
 mod attempt;
+mod breaker;
 mod delivery;
 mod fanout;
 mod health;
@@ -54,6 +55,7 @@ mod key_file;
 mod random;
 
 // engine
+mod board;
 mod directory;
 mod dispatcher;
 mod observed;
@@ -74,6 +76,7 @@ pub mod fuzzing;
 
 pub use application::{Application, NewApplication};
 pub use attempt::{Attempt, Response, Timing, Trigger, hint};
+pub use breaker::BreakerState;
 pub use delivery::{
     Asked, CancelReason, DeadReason, Delivery, DeliveryId, Failure, Lane, Outcome, Progress, State, StateKind, Terms,
     before, closes, lets_pass, next,
@@ -89,6 +92,7 @@ pub use front::{
     ReplayWhat, Ringback, Sent, Token,
 };
 pub use header::CustomHeader;
+pub use health::{EndpointHealth, Pace};
 pub use id::{ApplicationId, AttemptId, EndpointId, JobId, MessageId, NotAnId, TokenId};
 pub use invalid::Invalid;
 pub use key_file::KeyFile;

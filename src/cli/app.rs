@@ -1,9 +1,9 @@
 //! `ringback app`: applications, and the tokens of their portals.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::arguments::pair;
 use super::exit::{Exit, Problem};
@@ -42,6 +42,8 @@ pub(super) enum What {
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
         #[command(flatten)]
+        bounds: Bounds,
+        #[command(flatten)]
         retention: Rules,
         /// Take the one that has this uid, if there is one
         #[arg(long, requires = "uid")]
@@ -66,6 +68,11 @@ pub(super) enum What {
         #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
         metadata: Vec<(String, String)>,
         #[command(flatten)]
+        bounds: Bounds,
+        /// Go back to the default of this; can be given more than once
+        #[arg(long, value_name = "MEMBER", value_parser = RESETTABLE)]
+        reset: Vec<String>,
+        #[command(flatten)]
         retention: Rules,
     },
     /// Deletes one, with its endpoints
@@ -86,17 +93,38 @@ pub(super) enum What {
     },
 }
 
-#[derive(Serialize)]
-struct Settings<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retention: Option<serde_json::Value>,
+/// The members of the API's object that have a default to go back to.
+const RESETTABLE: [&str; 5] = ["uid", "metadata", "throttleRate", "maxInFlight", "weight"];
+
+/// What bounds the deliveries to all of its endpoints.
+#[derive(Debug, clap::Args)]
+pub(super) struct Bounds {
+    /// How many requests a second its endpoints may get in all
+    #[arg(long, value_name = "N")]
+    throttle_rate: Option<u32>,
+    /// How many requests may be on their way to its endpoints at once, in all
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u32>,
+    /// How many turns it has where other applications have one, when not all can: 1 to 100
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
 }
+
+/// The members of the API's object, those that were given.
+fn members(name: Option<String>, uid: Option<String>, metadata: Vec<(String, String)>, bounds: &Bounds) -> Members {
+    let metadata: Members = metadata.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let members = [
+        ("name", name.map(Value::from)),
+        ("uid", uid.map(Value::from)),
+        ("metadata", (!metadata.is_empty()).then_some(Value::Object(metadata))),
+        ("throttleRate", bounds.throttle_rate.map(Value::from)),
+        ("maxInFlight", bounds.max_in_flight.map(Value::from)),
+        ("weight", bounds.weight.map(Value::from)),
+    ];
+    members.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect()
+}
+
+type Members = serde_json::Map<String, Value>;
 
 #[derive(Deserialize)]
 struct Access {
@@ -109,17 +137,18 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
     let api = &session.api;
     match what {
         What::List { limit } => return show_list(session, limit).await,
-        What::Create { name, uid, metadata, retention, get_if_exists } => {
-            let (metadata, retention) = (metadata.into_iter().collect(), retention.member()?);
-            let settings = Settings { name: Some(&name), uid: uid.as_deref(), metadata, retention };
+        What::Create { name, uid, metadata, bounds, retention, get_if_exists } => {
+            let mut body = members(Some(name), uid, metadata, &bounds);
+            body.extend(retention.member()?.map(|retention| ("retention".to_owned(), retention)));
             let query = if get_if_exists { vec![("get_if_exists", "true".to_owned())] } else { Vec::new() };
-            show(session, &api.post(&["app"], &query, &settings).await?)?;
+            show(session, &api.post(&["app"], &query, &body).await?)?;
         }
         What::Get { app } => show(session, &api.get(&["app", &app], &Vec::new()).await?)?,
-        What::Update { app, name, uid, metadata, retention } => {
-            let (metadata, retention) = (metadata.into_iter().collect(), retention.member()?);
-            let settings = Settings { name: name.as_deref(), uid: uid.as_deref(), metadata, retention };
-            show(session, &api.patch(&["app", &app], &settings).await?)?;
+        What::Update { app, name, uid, metadata, bounds, reset, retention } => {
+            let mut body = members(name, uid, metadata, &bounds);
+            body.extend(retention.member()?.map(|retention| ("retention".to_owned(), retention)));
+            body.extend(reset.into_iter().map(|member| (member, Value::Null)));
+            show(session, &api.patch(&["app", &app], &body).await?)?;
         }
         What::Delete { app, yes } => {
             confirm(&format!("Delete the application {app} with its endpoints?"), yes).await?;
@@ -169,6 +198,9 @@ fn show(session: &Session, app: &Record<Application>) -> Result<(), Problem> {
     out.field("id", &app.id)?;
     out.field("uid", app.uid.as_deref().unwrap_or_default())?;
     out.field("name", &app.name)?;
+    out.field("throttle", &app.throttle_rate.map(|rate| format!("{rate} a second")).unwrap_or_default())?;
+    out.field("in flight", &app.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    out.field("weight", &app.weight.map(|weight| weight.to_string()).unwrap_or_default())?;
     for (name, value) in &app.metadata {
         out.field("metadata", &format!("{name}={value}"))?;
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::client::Query;
+use super::endpoint::health::Health;
 use super::exit::Problem;
 use super::target::Session;
 
@@ -80,6 +81,9 @@ pub(super) struct Application {
     pub(super) name: String,
     #[serde(default)]
     pub(super) metadata: BTreeMap<String, String>,
+    pub(super) throttle_rate: Option<u32>,
+    pub(super) max_in_flight: Option<u32>,
+    pub(super) weight: Option<u32>,
     #[serde(default)]
     pub(super) retention: Option<serde_json::Value>,
     #[serde(default)]
@@ -109,6 +113,8 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) retry: Value,
     pub(super) max_in_flight: Option<u32>,
+    pub(super) throttle_rate: Option<u32>,
+    pub(super) weight: Option<u32>,
     pub(super) auto_disable: Option<bool>,
     #[serde(default)]
     pub(super) replay_only: bool,
@@ -308,6 +314,7 @@ pub(super) struct Destination {
     pub(super) attempts: u32,
     #[serde(default)]
     pub(super) round: u32,
+    pub(super) health: Option<Health>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -98,7 +98,13 @@ fn show_destination(out: &Out, destination: &Destination) -> Result<(), Problem>
     let uid = destination.uid.as_deref().map(|uid| format!("{} ", out.paint(Style::Bold, &shown(uid))));
     let id = out.paint(if uid.is_some() { Style::Dim } else { Style::Bold }, &shown(&destination.id));
     out.line(&format!("{}{id} {}", uid.unwrap_or_default(), shown(&destination.url)))?;
-    out.line(&format!("  {}", out.paint(style, &shown(&how))))
+    out.line(&format!("  {}", out.paint(style, &shown(&how))))?;
+    // What has ended has nothing to wait for, whatever its endpoint does.
+    let waits = matches!(destination.state.state.as_str(), "waiting" | "leased");
+    match destination.health.as_ref().and_then(|health| health.held_back()).filter(|_| waits) {
+        Some(held) => out.line(&format!("  {}", out.paint(Style::Waiting, &shown(&format!("the endpoint {held}"))))),
+        None => Ok(()),
+    }
 }
 
 /// How a delivery stands, in words.

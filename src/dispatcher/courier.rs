@@ -82,7 +82,8 @@ impl Tried {
     }
 }
 
-/// `None` if nothing was tried: the store could not say what the message is, or it has expired. `terms` are what it sets.
+/// `None` if nothing was tried: the store could not say what the message is, it has expired, or the endpoint
+/// has moved to another origin since. `terms` are what the message sets.
 async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination, terms: &mut Terms) -> Option<Tried> {
     let message = match &lease.message {
         Some(message) => Ok(Some(Arc::clone(message))),
@@ -110,6 +111,10 @@ async fn try_it(parts: &Parts, lease: &Lease, destination: &Destination, terms: 
     // The endpoint as it is now, and not as it was when the delivery was claimed: a key that was revoked meanwhile signs no
     // more. One that was deleted has no keys left; what was claimed for it before goes out as it was.
     let shown = parts.directory.destination(destination.lane()).filter(|shown| !shown.is_deleted());
+    // Its permit counts at the origin that it was claimed for: at another one it is claimed anew.
+    if shown.as_ref().is_some_and(|shown| shown.origin != destination.origin) {
+        return None;
+    }
     let destination = shown.as_deref().unwrap_or(destination);
     match request(destination, &message, parts.clock.now(), parts.clock.wall()) {
         Ok(Ready { request, headers }) => {
@@ -180,12 +185,90 @@ fn sends_the_secret_itself(profile: &Profile, secrets: &[Secret]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::broadcast;
+
     use crate::application::NewApplication;
+    use crate::board::Board;
+    use crate::clock::SystemClock;
+    use crate::delivery::DeliveryId;
+    use crate::directory::{Directory, Sweeps, Tenant};
     use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus, SigningKey};
     use crate::header::CustomHeader;
     use crate::id::{ApplicationId, EndpointId, MessageId};
     use crate::message::Routing;
+    use crate::observed::Observed;
+    use crate::random::IdSource;
+    use crate::standing::Rule;
+    use crate::store::Fence;
+    use crate::store::memory::MemoryStore;
     use crate::testing;
+    use crate::transport::Transport;
+
+    /// Answers 200, and counts.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Transport for Counting {
+        fn post(&self, _: Request) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let outcome = Outcome::answered(200);
+            Box::pin(async move { Reply { outcome, response: None, timing: Timing::default() } })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_moved_to_another_origin_after_the_claim_gets_nothing_that_was_not_counted_there() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let application = NewApplication::named("A").build(ApplicationId::from_bytes([1; 16]), now).unwrap();
+        let at = |url: &str| {
+            let endpoint = Endpoint {
+                id: EndpointId::from_bytes([2; 16]),
+                application: application.id,
+                settings: EndpointSettings::at(url),
+                keys: vec![SigningKey { secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(), expires_at: None }],
+                status: EndpointStatus::Enabled,
+                created_at: now,
+                updated_at: now,
+            };
+            Arc::new(Destination::new(endpoint, 1).unwrap())
+        };
+        let directory = Arc::new(Directory::default());
+        let transport = Arc::new(Counting::default());
+        let parts = Parts {
+            store: Arc::new(MemoryStore::new()),
+            transport: Arc::<Counting>::clone(&transport),
+            clock: Arc::new(SystemClock::starting_after(now)),
+            directory: Arc::clone(&directory),
+            sweeps: Arc::new(Sweeps::default()),
+            board: Arc::new(Board::default()),
+            observed: Arc::new(Observed::new(Rule { after: None, failures: 1 }, None)),
+            ids: Arc::new(IdSource::new()),
+            settled: broadcast::Sender::new(1),
+        };
+        let claimed = at("https://a.example/one");
+        for (version, (url, posts)) in
+            [("https://a.example/two", 1), ("https://b.example/one", 1)].into_iter().enumerate()
+        {
+            let shown = at(url);
+            let endpoints = [(shown.endpoint.id, shown)].into();
+            let list_version = version as u64 + 1;
+            directory.show(Tenant { application: application.clone(), version: 1, list_version, endpoints });
+            let id = MessageId::from_bytes([3; 16]);
+            let message = testing::message(application.id, id, now, "{}", Routing::To(vec![]));
+            let lease = Lease {
+                delivery: DeliveryId { lane: claimed.lane(), message: id },
+                progress: Progress::new(now),
+                message: Some(Arc::new(message)),
+                fence: Fence { epoch: 1, counter: 1 },
+                lost: false,
+            };
+            let ended = attempt(parts.clone(), lease, Arc::clone(&claimed)).await;
+            assert_eq!((ended.attempt.is_some(), transport.0.load(Ordering::SeqCst)), (version == 0, posts), "{url}");
+        }
+    }
 
     #[test]
     fn a_custom_header_never_stands_beside_ours() {

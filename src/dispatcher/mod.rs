@@ -16,6 +16,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 
 use crate::attempt::Attempt;
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::directory::{Directory, Sweeps};
 use crate::observed::Observed;
@@ -32,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) sweeps: Arc<Sweeps>,
+    pub(crate) board: Arc<Board>,
     pub(crate) observed: Arc<Observed>,
     pub(crate) ids: Arc<IdSource>,
     /// Settled attempts, for whoever watches.
@@ -46,12 +48,15 @@ pub(crate) struct Dispatcher {
     plan: Plan,
     tasks: JoinSet<Box<Attempted>>,
     settling: Option<Settling>,
+    /// How many applications the directory had forgotten when the plan was told last.
+    forgotten: u64,
     stopped: bool,
 }
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts, caps: Caps) -> Self {
-        Dispatcher { parts, plan: Plan::new(caps), tasks: JoinSet::new(), settling: None, stopped: false }
+        let forgotten = parts.directory.forgotten();
+        Dispatcher { parts, plan: Plan::new(caps), tasks: JoinSet::new(), settling: None, forgotten, stopped: false }
     }
 
     /// Delivers until `shutdown` rings, then lets what is on its way finish for at most `grace`. What has not
@@ -82,12 +87,18 @@ impl Dispatcher {
 
     /// Tells the plan, and does what it says, until it has nothing more to say.
     async fn tell(&mut self, event: Event) {
+        let directory = &self.parts.directory;
+        let forgotten = directory.forgotten();
+        if std::mem::replace(&mut self.forgotten, forgotten) != forgotten {
+            self.plan.forget_applications(|application| directory.knows(application));
+        }
         let mut commands = VecDeque::from(self.plan.step(event, self.parts.clock.now()));
         while let Some(command) = commands.pop_front() {
             if let Some(event) = self.carry_out(command).await {
                 commands.extend(self.plan.step(event, self.parts.clock.now()));
             }
         }
+        self.parts.board.show(self.plan.take_changed());
     }
 
     /// Does one thing; the event is its immediate answer.
@@ -96,8 +107,8 @@ impl Dispatcher {
         match command {
             Command::Look { after, limit } => match store.due_lanes(clock.now(), after, limit).await {
                 Ok(due) => {
-                    let lanes = directory.destinations(&due.lanes);
-                    Some(Event::from((due, lanes)))
+                    let found = directory.find(&due.lanes);
+                    Some(Event::Looked { found, more: due.more, next_due: due.next_due })
                 }
                 Err(error) => Some(store_failed(&error)),
             },

@@ -114,6 +114,8 @@ impl Ringback {
         }
         let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
         self.inner.directory.show(tenant);
+        // What waits in front of its bounds may have others by now.
+        self.inner.store.bell().notify_one();
         self.inner.rules_changed.notify_one();
         Ok(changed)
     }

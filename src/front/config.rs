@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use std::net::SocketAddr;
 
-use crate::application::validate_uid;
+use crate::application::{validate_throttle_rate, validate_uid};
 use crate::egress::{Policy, Proxy};
 use crate::id::ApplicationId;
 use crate::invalid::Invalid;
 use crate::keyring::Keyring;
 use crate::retention::Retention;
 use crate::store::MAX_OPEN_BYTES_PER_APPLICATION;
+
+/// The longest that an endpoint may be made to rest.
+const LONGEST_REST: Duration = Duration::from_secs(24 * 3600);
 
 /// Where the keys come from that endpoints' signing keys and header values are sealed under in the store.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +70,21 @@ pub struct Config {
     pub max_in_flight_per_endpoint: u32,
     /// The most requests on their way to one scheme, host and port. Default: 256.
     pub max_in_flight_per_origin: u32,
+    /// The most requests on their way to the endpoints of one application, where it does not say otherwise: from 1. Default:
+    /// none; it is its share, a half of `max_in_flight` where there are other applications.
+    pub max_in_flight_per_application: Option<u32>,
+    /// How many requests a second all endpoints may get in all: 1 to 65,535. A tenth of that may go out at once. Default:
+    /// no limit.
+    pub throttle_rate: Option<u32>,
+    /// After so many attempts in a row that failed in a way that speaks about the endpoint (a timeout, a network failure,
+    /// 429, 500 and above), the endpoint rests; 0: never. Ten are more than one message has under any built-in schedule.
+    /// Default: 10.
+    pub breaker_failures: u32,
+    /// How long an endpoint rests at first. Each rest that follows is twice as long as the one before; half of it is
+    /// drawn at random. From 1 ms. Default: 5 seconds.
+    pub breaker_rest: Duration,
+    /// The longest rest, whether for failures or for a `Retry-After`: from `breaker_rest` to 24 hours. Default: 5 minutes.
+    pub breaker_max_rest: Duration,
     /// The most attempts that have ended and are not on disk yet. Default: 8,192.
     pub max_unsettled: usize,
     /// How long an idempotency key is remembered. Default: 24 hours.
@@ -120,6 +138,11 @@ impl Default for Config {
             max_in_flight: 1_024,
             max_in_flight_per_endpoint: 64,
             max_in_flight_per_origin: 256,
+            max_in_flight_per_application: None,
+            throttle_rate: None,
+            breaker_failures: 10,
+            breaker_rest: Duration::from_secs(5),
+            breaker_max_rest: Duration::from_secs(300),
             max_unsettled: 8_192,
             idempotency_window: DAY,
             keep_delivered: DAY * 30,
@@ -180,6 +203,22 @@ impl Config {
         if self.max_in_flight_per_endpoint > 1024 {
             return Err(Invalid::new("maxInFlightPerEndpoint", "must be at most 1,024"));
         }
+        if self.max_in_flight_per_application == Some(0) {
+            return Err(Invalid::new("maxInFlightPerApplication", "must be at least 1"));
+        }
+        validate_throttle_rate(self.throttle_rate)?;
+        if self.breaker_rest < Duration::from_millis(1) {
+            return Err(Invalid::new(
+                "breakerRest",
+                "must be at least 1 millisecond; 0 breakerFailures turn rests off",
+            ));
+        }
+        if self.breaker_max_rest > LONGEST_REST {
+            return Err(Invalid::new("breakerMaxRest", "must be at most 24 hours"));
+        }
+        if self.breaker_max_rest < self.breaker_rest {
+            return Err(Invalid::new("breakerMaxRest", "must not be shorter than breakerRest, which is the first one"));
+        }
         if self.disable_after.is_some_and(|after| after < Duration::from_secs(1)) {
             return Err(Invalid::new("disableAfter", "must be at least 1 second; without it, nothing is disabled"));
         }
@@ -209,6 +248,32 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Profile;
+
+    #[test]
+    fn no_message_that_fails_alone_makes_its_endpoint_rest_under_any_built_in_schedule() {
+        for name in Profile::BUILTIN {
+            let attempts = Profile::builtin(name).unwrap().retry.retries() + 1;
+            assert!(attempts < Config::default().breaker_failures as usize, "{name}");
+        }
+    }
+
+    #[test]
+    fn rests_that_contradict_each_other_are_refused() {
+        let with = |rest, max_rest| Config {
+            breaker_rest: Duration::from_millis(rest),
+            breaker_max_rest: Duration::from_millis(max_rest),
+            ..Config::default()
+        };
+        assert_eq!(with(0, 10).validate().unwrap_err().field(), "breakerRest");
+        assert_eq!(with(11, 10).validate().unwrap_err().field(), "breakerMaxRest");
+        assert_eq!(with(1, 86_400_001).validate().unwrap_err().field(), "breakerMaxRest");
+        assert!(with(10, 10).validate().is_ok());
+        let none = Config { max_in_flight_per_application: Some(0), ..Config::default() };
+        assert_eq!(none.validate().unwrap_err().field(), "maxInFlightPerApplication");
+        let none = Config { throttle_rate: Some(0), ..Config::default() };
+        assert_eq!(none.validate().unwrap_err().field(), "throttleRate");
+    }
 
     #[test]
     fn a_name_server_without_a_port_is_refused_and_not_asked_in_vain() {

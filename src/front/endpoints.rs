@@ -8,6 +8,7 @@ use crate::delivery::Lane;
 use crate::directory::{Destination, Tenant};
 use crate::endpoint::{self, Endpoint, EndpointSettings, EndpointStatus, MAX_KEYS, NewEndpoint, SigningKey};
 use crate::error::Error;
+use crate::health::EndpointHealth;
 use crate::id::{ApplicationId, EndpointId};
 use crate::invalid::Invalid;
 use crate::profile::SecretRule;
@@ -188,6 +189,19 @@ impl Ringback {
         self.store_endpoint(changed, Some(&old), None, None).await
     }
 
+    /// How an endpoint stands in the dispatcher's eyes: whether it rests, and what it may have on its way. Kept in memory
+    /// alone: while nothing is delivered, and after a restart, nothing is known of any endpoint, but for how long it has
+    /// done nothing but fail.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn endpoint_health(&self, application: ApplicationId, id: EndpointId) -> Result<EndpointHealth, Error> {
+        let destination = self.destination(application, id)?;
+        let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.inner.config.max_in_flight_per_endpoint);
+        let shown = self.inner.board.remembered(destination.lane()).shown(most, self.now());
+        Ok(EndpointHealth { failing: self.failing(application, id)?, ..shown })
+    }
+
     /// Reveals an endpoint's newest secret; `None` if it has none.
     ///
     /// # Errors
@@ -326,6 +340,8 @@ impl Ringback {
         endpoints.insert(destination.endpoint.id, Arc::clone(&destination));
         let list_version = tenant.list_version + 1;
         self.inner.directory.show(Tenant { endpoints, list_version, ..tenant.clone() });
+        // Whatever held the endpoint back may do so no more; the store rang before this was shown.
+        self.inner.store.bell().notify_one();
         // Only now: a sweep looks at what is shown.
         self.inner.sweeps.note(destination.lane(), destination.open());
         Ok(())

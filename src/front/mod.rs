@@ -34,6 +34,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::attempt::Attempt;
+use crate::board::Board;
+use crate::breaker::BreakerRules;
 use crate::clock::Clock;
 use crate::directory::{Directory, Sweeps};
 use crate::dispatcher::{Dispatcher, Parts};
@@ -95,6 +97,7 @@ struct Inner {
     /// Held while an erase job gets on: one at a time.
     erasing: tokio::sync::Mutex<()>,
     sweeps: Arc<Sweeps>,
+    board: Arc<Board>,
     observed: Arc<Observed>,
     outbox: Outbox,
     seals: Seals,
@@ -197,6 +200,7 @@ impl Ringback {
                 erasures: Notify::new(),
                 erasing: tokio::sync::Mutex::new(()),
                 sweeps: Arc::new(Sweeps::default()),
+                board: Arc::new(Board::default()),
                 jobs: Notify::new(),
                 seals,
                 event_types: EventTypes::default(),
@@ -230,16 +234,9 @@ impl Ringback {
         inner.run_ended.send_replace(false);
         // Also when this future is dropped.
         let _ended = Ended(inner);
-        let config = &inner.config;
-        let caps = Caps {
-            in_flight: config.max_in_flight,
-            per_endpoint: config.max_in_flight_per_endpoint,
-            per_origin: config.max_in_flight_per_origin,
-            unsettled: config.max_unsettled,
-        };
-        let dispatcher = Dispatcher::new(self.parts(), caps);
+        let dispatcher = Dispatcher::new(self.parts(), caps(&inner.config));
         let delivering = async {
-            dispatcher.run(&inner.shutdown, config.shutdown_grace).await;
+            dispatcher.run(&inner.shutdown, inner.config.shutdown_grace).await;
             inner.shutdown_chores.notify_one();
         };
         let chores = async {
@@ -319,10 +316,28 @@ impl Ringback {
             clock: Arc::clone(&inner.clock),
             directory: Arc::clone(&inner.directory),
             sweeps: Arc::clone(&inner.sweeps),
+            board: Arc::clone(&inner.board),
             observed: Arc::clone(&inner.observed),
             ids: Arc::clone(&inner.ids),
             settled: inner.settled.clone(),
         }
+    }
+}
+
+/// The plan's bounds, as the settings say.
+fn caps(config: &Config) -> Caps {
+    Caps {
+        in_flight: config.max_in_flight,
+        per_endpoint: config.max_in_flight_per_endpoint,
+        per_origin: config.max_in_flight_per_origin,
+        per_application: config.max_in_flight_per_application,
+        throttle_rate: config.throttle_rate,
+        breaker: BreakerRules {
+            failures: config.breaker_failures,
+            rest: config.breaker_rest,
+            max_rest: config.breaker_max_rest,
+        },
+        unsettled: config.max_unsettled,
     }
 }
 
@@ -363,6 +378,7 @@ struct Ended<'i>(&'i Inner);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
+        self.0.board.clear();
         self.0.running.store(false, Ordering::Release);
         self.0.run_ended.send_replace(true);
     }

@@ -33,6 +33,10 @@ struct StoredApplication {
     #[serde(default)]
     throttle_rate: Option<u32>,
     #[serde(default)]
+    max_in_flight: Option<u32>,
+    #[serde(default)]
+    weight: Option<u32>,
+    #[serde(default)]
     retention: Retention,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -122,6 +126,8 @@ pub(super) fn application_to(application: &Application) -> Bytes {
         name: application.name.clone(),
         metadata: application.metadata.clone(),
         throttle_rate: application.throttle_rate,
+        max_in_flight: application.max_in_flight,
+        weight: application.weight,
         retention: application.retention,
         created_at: application.created_at,
         updated_at: application.updated_at,
@@ -130,8 +136,20 @@ pub(super) fn application_to(application: &Application) -> Bytes {
 
 pub(super) fn application_from(id: ApplicationId, value: &[u8]) -> Option<Application> {
     let stored: StoredApplication = serde_json::from_slice(value).ok()?;
-    let StoredApplication { uid, name, metadata, throttle_rate, retention, created_at, updated_at, .. } = stored;
-    Some(Application { id, uid, name, metadata, throttle_rate, retention, created_at, updated_at })
+    let StoredApplication { uid, name, metadata, throttle_rate, max_in_flight, weight, retention, .. } = stored;
+    let StoredApplication { created_at, updated_at, .. } = stored;
+    Some(Application {
+        id,
+        uid,
+        name,
+        metadata,
+        throttle_rate,
+        max_in_flight,
+        weight,
+        retention,
+        created_at,
+        updated_at,
+    })
 }
 
 pub(super) fn endpoint_to(endpoint: &Endpoint, seals: &Seals) -> Bytes {

@@ -6,27 +6,37 @@
 //!    └── due time ◀─────┘ nothing due, or no permit                       └──▶ Look
 //! ```
 //!
+//! [`permits`] says who may have one more request on its way, [`turns`] whose turn it is.
+//!
 //! Invariants: permits are taken before a claim and cover the POST only; no more is claimed than permits
 //! were taken for; every claimed lease is attempted and every attempt is settled, once; one settlement batch is
 //! under way at a time and has a bound, so a slow disk makes larger batches and not more work, and no send waits
 //! behind a long one; what waits to be settled has a bound, and no claim is made beyond it.
 
 #[cfg(test)]
+mod models;
+mod permits;
+#[cfg(test)]
 mod simulator;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::Attempt;
+use crate::breaker::BreakerRules;
 use crate::delivery::{self, CancelReason, Lane, Outcome, State, StateKind, Terms};
-use crate::directory::{Destination, Directory};
-use crate::health::{Health, Shares};
+use crate::directory::{Bounds, Destination, Directory, Found};
+use crate::health::Remembered;
 use crate::id::ApplicationId;
-use crate::store::{self, DueLanes, Lease, Settled, Settlement};
+use crate::store::{self, Lease, Settled, Settlement};
 use crate::time::Timestamp;
+
+use permits::{Permits, Whom};
+use turns::{Last, Rounds};
 
 /// The bounds of a plan.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +47,21 @@ pub(crate) struct Caps {
     pub(crate) per_endpoint: u32,
     /// To one scheme, host and port.
     pub(crate) per_origin: u32,
+    /// To the endpoints of one application, where it does not say otherwise; none: its share.
+    pub(crate) per_application: Option<u32>,
+    /// Attempts a second, in all.
+    pub(crate) throttle_rate: Option<u32>,
+    /// When endpoints that fail are left alone.
+    pub(crate) breaker: BreakerRules,
     /// Attempts that have ended and are not settled.
     pub(crate) unsettled: usize,
+}
+
+impl Caps {
+    /// How many requests an endpoint may have on its way at most.
+    pub(crate) fn most(&self, destination: &Destination) -> u32 {
+        destination.endpoint.settings.max_in_flight.unwrap_or(self.per_endpoint)
+    }
 }
 
 /// How many due lanes one look lists.
@@ -50,16 +73,13 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long a lease outlives its attempt's time limit.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
-/// Of how many lanes with nothing on its way it is remembered how they answered: about 10 MiB.
-const MOST_REMEMBERED: usize = 131_072;
-
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Something may have become claimable, or the time has come.
     Rang,
-    /// What a look showed; each lane with its destination, if the directory knows one.
-    Looked { lanes: Vec<(Lane, Option<Arc<Destination>>)>, more: bool, next_due: Option<Timestamp> },
+    /// What a look showed.
+    Looked { found: Found, more: bool, next_due: Option<Timestamp> },
     /// What a claim gave.
     Claimed(Vec<Lease>),
     /// The store answered a look or a claim with an error.
@@ -79,8 +99,8 @@ pub(crate) enum Event {
 pub(crate) struct Attempted {
     pub(crate) lease: Lease,
     pub(crate) destination: Arc<Destination>,
-    /// The record, its `result` still to be decided; `None` if nothing was tried: the message could not be read, or it has
-    /// expired.
+    /// The record, its `result` still to be decided; `None` if nothing was tried: the message could not be read, it has
+    /// expired, or the endpoint has moved.
     pub(crate) attempt: Option<Attempt>,
     /// What the message sets; nothing, if it could not be read.
     pub(crate) terms: Terms,
@@ -106,44 +126,28 @@ pub(crate) enum Command {
     Stop,
 }
 
-#[derive(Debug, Default)]
-struct LaneState {
-    in_flight: u32,
-    health: Health,
-}
-
-/// Permits that are held, in all and for each application.
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    of: HashMap<ApplicationId, usize>,
-}
-
 /// The scheduler's state.
 #[derive(Debug)]
 pub(crate) struct Plan {
     caps: Caps,
-    lanes: HashMap<Lane, LaneState>,
-    origins: HashMap<String, u32>,
-    /// All permits; and those of lanes whose endpoints do not answer.
-    held: Held,
-    unanswered: Held,
+    permits: Permits,
     /// A look or a claim is under way; and whether something rang meanwhile.
     looking: bool,
     rang: bool,
     /// The permits that the claim under way was given, and each lane's destination as the look found it.
     wanted: BTreeMap<Lane, (u32, Arc<Destination>)>,
     /// Whose turn it was last: rounds go on after it.
-    last_application: Option<ApplicationId>,
-    last_lane: HashMap<ApplicationId, Lane>,
+    last: Last<ApplicationId>,
     /// Where the next look starts, if there are more due lanes than one look lists; and whether the looks since the
     /// last event have come round to the first lane.
     cursor: Option<Lane>,
     came_round: bool,
     unsettled: Vec<Settlement>,
     settling: Option<Arc<Vec<Settlement>>>,
-    /// When to look again, and when to write again after a failure.
+    /// When to look again: something is due then, or somebody who was refused may have a permit; and when to write again
+    /// after a failure.
     look_at: Option<Timestamp>,
+    refused_until: Option<Timestamp>,
     settle_at: Option<Timestamp>,
     draining: bool,
     stopped: bool,
@@ -153,20 +157,17 @@ impl Plan {
     pub(crate) fn new(caps: Caps) -> Self {
         Plan {
             caps,
-            lanes: HashMap::new(),
-            origins: HashMap::new(),
-            held: Held::default(),
-            unanswered: Held::default(),
+            permits: Permits::new(caps),
             looking: false,
             rang: false,
             wanted: BTreeMap::new(),
-            last_application: None,
-            last_lane: HashMap::new(),
+            last: None,
             cursor: None,
             came_round: false,
             unsettled: Vec::new(),
             settling: None,
             look_at: None,
+            refused_until: None,
             settle_at: None,
             draining: false,
             stopped: false,
@@ -177,32 +178,33 @@ impl Plan {
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
         // While no look can be made, whatever makes one possible again also makes it.
         let can_look = !self.draining && !self.looking && self.settle_at.is_none() && self.free() > 0;
-        let look_at = self.look_at.filter(|_| can_look);
+        let look_at = [self.look_at, self.refused_until].into_iter().flatten().min().filter(|_| can_look);
         [look_at, self.settle_at].into_iter().flatten().min()
     }
 
     /// Requests on their way.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
-        self.held.all
+        self.permits.held()
     }
 
-    /// Whether the permits counted for endpoints that do not answer are those that such lanes hold.
-    #[cfg(test)]
-    pub(crate) fn unanswered_add_up(&self) -> bool {
-        let held = self.lanes.iter().filter(|(_, state)| !state.health.is_answering());
-        let mut of: HashMap<ApplicationId, usize> = HashMap::new();
-        held.filter(|(_, state)| state.in_flight > 0)
-            .for_each(|(lane, state)| *of.entry(lane.application).or_insert(0) += state.in_flight as usize);
-        self.unanswered.all == of.values().sum::<usize>() && self.unanswered.of == of
+    /// The lanes that stand otherwise than they did when this was asked last; none of one of which nothing is remembered.
+    pub(crate) fn take_changed(&mut self) -> Vec<(Lane, Option<Remembered>)> {
+        self.permits.take_changed()
+    }
+
+    /// Forgets the applications that are no more: they have no share, and no place in the rounds.
+    pub(crate) fn forget_applications(&mut self, exists: impl Fn(ApplicationId) -> bool) {
+        self.permits.forget(exists);
     }
 
     /// Takes an event, and says what is to be done.
     pub(crate) fn step(&mut self, event: Event, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.permits.notice_silence(now);
         match event {
             Event::Rang => self.look_afresh(now, &mut commands),
-            Event::Looked { lanes, more, next_due } => self.looked(lanes, more, next_due, now, &mut commands),
+            Event::Looked { found, more, next_due } => self.looked(found, more, next_due, now, &mut commands),
             Event::Claimed(leases) => self.claimed(leases, now, &mut commands),
             Event::StoreFailed => self.store_failed(now),
             Event::StoreClosed => self.store_closed(now),
@@ -215,7 +217,7 @@ impl Plan {
         }
         self.settle(now, &mut commands);
         if self.draining
-            && self.held.all == 0
+            && self.permits.held() == 0
             && !self.looking
             && self.unsettled.is_empty()
             && self.settling.is_none()
@@ -229,8 +231,8 @@ impl Plan {
     /// Permits that can be taken now.
     fn free(&self) -> usize {
         let unsettled = self.unsettled.len() + self.settling.as_ref().map_or(0, |batch| batch.len());
-        let by_settling = self.caps.unsettled.saturating_sub(unsettled + self.held.all);
-        self.caps.in_flight.saturating_sub(self.held.all).min(by_settling)
+        let by_settling = self.caps.unsettled.saturating_sub(unsettled + self.permits.held());
+        self.caps.in_flight.saturating_sub(self.permits.held()).min(by_settling)
     }
 
     /// A look at all lanes, starting where the last one left off.
@@ -247,14 +249,25 @@ impl Plan {
         if self.draining || self.free() == 0 || self.settle_at.is_some_and(|at| now < at) {
             return;
         }
+        // The time has come for whoever was refused until now; the look says anew who is.
+        self.refused_until = self.refused_until.filter(|at| now < *at);
+        if let Err(until) = self.permits.server_ready(now) {
+            // Whatever is due before has to wait until then, too.
+            self.look_at = None;
+            return self.refuse_until(Some(until));
+        }
         self.looking = true;
         self.look_at = None;
         commands.push(Command::Look { after: self.cursor, limit: LOOK });
     }
 
+    fn refuse_until(&mut self, until: Option<Timestamp>) {
+        self.refused_until = [self.refused_until, until].into_iter().flatten().min();
+    }
+
     fn looked(
         &mut self,
-        lanes: Vec<(Lane, Option<Arc<Destination>>)>,
+        found: Found,
         more: bool,
         next_due: Option<Timestamp>,
         now: Timestamp,
@@ -265,8 +278,8 @@ impl Plan {
         if self.draining {
             return;
         }
-        self.cursor = lanes.last().map(|(lane, _)| *lane).filter(|_| more);
-        let timeout = self.grant(lanes);
+        self.cursor = found.lanes.last().map(|(lane, _)| *lane).filter(|_| more);
+        let timeout = self.grant(found, now);
         if self.wanted.is_empty() {
             if more || !std::mem::replace(&mut self.came_round, true) {
                 self.look(now, commands);
@@ -280,92 +293,81 @@ impl Plan {
         commands.push(Command::Claim { wanted, until: now + timeout + LEASE_MARGIN });
     }
 
-    /// Takes permits for lanes, in turns: application by application, and within one lane by lane. Gives the
-    /// longest time limit among them.
-    fn grant(&mut self, lanes: Vec<(Lane, Option<Arc<Destination>>)>) -> Duration {
-        let mut applications: BTreeMap<ApplicationId, Vec<(Lane, Arc<Destination>)>> = BTreeMap::new();
-        for (lane, destination) in lanes {
-            // A lane that the directory does not know, or knows as closed, is about to be swept.
-            if let Some(destination) = destination.filter(|destination| destination.open().is_ok()) {
-                applications.entry(lane.application).or_default().push((lane, destination));
-            }
-        }
-        let mut turns: Vec<(ApplicationId, Turns)> = Vec::with_capacity(applications.len());
-        for (application, lanes) in applications {
-            turns.push((application, Turns::after(self.last_lane.get(&application).copied(), lanes)));
-        }
-        let unseen = turns.iter().filter(|(application, _)| !self.last_lane.contains_key(application)).count();
-        let shares = Shares::of(self.caps.in_flight, self.last_lane.len() + unseen);
-        let start = turns.partition_point(|(application, _)| Some(*application) <= self.last_application);
-        let shift = start.checked_rem(turns.len()).unwrap_or(0);
-        turns.rotate_left(shift);
+    /// Takes permits for lanes, in rounds: application by application, and within one lane by lane. Gives the longest
+    /// time limit among them.
+    fn grant(&mut self, found: Found, now: Timestamp) -> Duration {
+        let mut applications = self.rounds(found);
         let mut timeout = Duration::ZERO;
         let mut free = self.free();
-        while free > 0 && !turns.is_empty() {
-            turns.retain_mut(|(application, lanes)| {
-                if free == 0 {
-                    return true;
+        while free > 0
+            && let Some((application, (bounds, lanes))) = applications.next()
+        {
+            match self.grant_one(application, *bounds, lanes, now) {
+                Ok(limit) => {
+                    timeout = timeout.max(limit);
+                    self.last = applications.taken();
+                    free -= 1;
                 }
-                let Some((lane, limit)) = self.grant_one(lanes, shares) else { return false };
-                timeout = timeout.max(limit);
-                self.last_application = Some(*application);
-                self.last_lane.insert(*application, lane);
-                free -= 1;
-                true
-            });
+                Err(Whom::Lane | Whom::Application) => applications.leave(),
+                Err(Whom::Everybody) => break,
+            }
         }
         timeout
     }
 
-    /// Takes one permit for the next lane that may have one.
-    fn grant_one(&mut self, turns: &mut Turns, shares: Shares) -> Option<(Lane, Duration)> {
-        while let Some((lane, destination)) = turns.next() {
-            let state = self.lanes.entry(lane).or_default();
-            let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.caps.per_endpoint);
-            let at_origin = self.origins.get(&destination.origin).copied().unwrap_or(0);
-            let shared = !state.health.is_answering();
-            let no_share = !shares.have_room(
-                self.held.of(lane.application),
-                shared.then(|| (self.unanswered.of(lane.application), self.unanswered.all)),
-            );
-            if state.in_flight >= state.health.cap(most) || at_origin >= self.caps.per_origin || no_share {
-                turns.drop_last();
-                continue;
+    /// The applications with the lanes that take deliveries.
+    fn rounds(&mut self, found: Found) -> Rounds<ApplicationId, Within> {
+        let mut applications: Vec<(ApplicationId, Vec<Open>)> = Vec::new();
+        for (lane, destination) in found.lanes {
+            // A lane that the directory does not know, or knows as closed, is about to be swept.
+            let Some(destination) = destination.filter(|destination| destination.open().is_ok()) else { continue };
+            match applications.last_mut().filter(|(application, _)| *application == lane.application) {
+                Some((_, lanes)) => lanes.push((lane, destination)),
+                None => applications.push((lane.application, vec![(lane, destination)])),
             }
-            let timeout = destination.profile.timeout();
-            state.in_flight += 1;
-            if shared {
-                self.unanswered.take(lane.application, 1);
-            }
-            *self.origins.entry(destination.origin.clone()).or_insert(0) += 1;
-            self.held.take(lane.application, 1);
-            self.wanted.entry(lane).or_insert((0, destination)).0 += 1;
-            return Some((lane, timeout));
         }
-        None
+        let mut turns = Vec::with_capacity(applications.len());
+        for (application, lanes) in applications {
+            let bounds = found.bounds.get(&application).copied().unwrap_or_default();
+            let last = self.permits.meet(application);
+            let weighed = lanes.into_iter().map(|(lane, destination)| {
+                let weight = destination.endpoint.settings.weight.unwrap_or(1);
+                (lane, weight, destination)
+            });
+            turns.push((application, bounds.weight.unwrap_or(1), (bounds, Rounds::new(weighed, last))));
+        }
+        Rounds::new(turns.into_iter(), self.last)
     }
 
-    /// The endpoint may have moved since: permits are returned to the origin that they were taken for.
-    fn return_permits(&mut self, lane: Lane, origin: &str, permits: u32) {
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
-        state.in_flight -= permits;
-        self.held.give_back(lane.application, permits);
-        if !state.health.is_answering() {
-            self.unanswered.give_back(lane.application, permits);
-        }
-        if let Some(at_origin) = self.origins.get_mut(origin) {
-            *at_origin -= permits;
-            if *at_origin == 0 {
-                self.origins.remove(origin);
+    /// Takes one permit for the next lane of an application that may have one; gives its time limit.
+    ///
+    /// # Errors
+    /// None of its lanes may, or nobody.
+    fn grant_one(
+        &mut self,
+        application: ApplicationId,
+        bounds: Bounds,
+        lanes: &mut Rounds<Lane, Arc<Destination>>,
+        now: Timestamp,
+    ) -> Result<Duration, Whom> {
+        while let Some((lane, destination)) = lanes.next() {
+            match self.permits.take(lane, destination, bounds, now) {
+                Ok(()) => {
+                    let limit = destination.profile.timeout();
+                    self.wanted.entry(lane).or_insert_with(|| (0, Arc::clone(destination))).0 += 1;
+                    self.permits.had_turn(application, lanes.taken());
+                    return Ok(limit);
+                }
+                Err(refused) => {
+                    self.refuse_until(refused.until);
+                    if refused.whom != Whom::Lane {
+                        return Err(refused.whom);
+                    }
+                    lanes.leave();
+                }
             }
         }
-        if state.in_flight == 0 && state.health == Health::default() {
-            self.lanes.remove(&lane);
-        }
-        // Lanes of endpoints that are gone would stay for ever. Those that are not have to prove themselves anew.
-        if self.lanes.len() > MOST_REMEMBERED {
-            self.lanes.retain(|_, state| state.in_flight > 0);
-        }
+        Err(Whom::Application)
     }
 
     fn claimed(&mut self, leases: Vec<Lease>, now: Timestamp, commands: &mut Vec<Command>) {
@@ -376,10 +378,11 @@ impl Plan {
             let granted = unused.get_mut(&lease.delivery.lane);
             let (permits, destination) = granted.expect("claims are made where permits were taken, alone");
             *permits -= 1;
+            self.permits.used(lease.delivery.lane, now);
             commands.push(Command::Attempt { lease, destination: Arc::clone(destination) });
         }
         for (lane, (permits, destination)) in unused {
-            self.return_permits(lane, &destination.origin, permits);
+            self.permits.unused(lane, &destination.origin, permits, now);
         }
         if any || std::mem::take(&mut self.rang) {
             self.look_afresh(now, commands);
@@ -397,7 +400,7 @@ impl Plan {
     fn store_failed(&mut self, now: Timestamp) {
         self.looking = false;
         for (lane, (permits, destination)) in std::mem::take(&mut self.wanted) {
-            self.return_permits(lane, &destination.origin, permits);
+            self.permits.unused(lane, &destination.origin, permits, now);
         }
         self.look_at = Some(now + AFTER_FAILURE);
     }
@@ -405,18 +408,7 @@ impl Plan {
     /// Decides what follows an attempt, and puts it with what is to be settled.
     fn attempted(&mut self, ended: Attempted) {
         let Attempted { lease, destination, attempt, terms, ended_at: now, draw, open } = ended;
-        let lane = lease.delivery.lane;
-        if let (Some(state), Some(attempt)) = (self.lanes.get_mut(&lane), &attempt) {
-            let answered = state.health.is_answering();
-            state.health.observe(attempt.outcome);
-            // All permits of the lane go over to where it counts from now on.
-            match (answered, state.health.is_answering()) {
-                (false, true) => self.unanswered.give_back(lane.application, state.in_flight),
-                (true, false) => self.unanswered.take(lane.application, state.in_flight),
-                (true, true) | (false, false) => {}
-            }
-        }
-        self.return_permits(lane, &destination.origin, 1);
+        self.permits.ended(&destination, attempt.as_ref(), now, draw);
         let state = match (&attempt, open) {
             (Some(attempt), open) => {
                 delivery::next(&destination.profile, lease.progress.tried(), attempt.outcome, now, draw, open, terms)
@@ -462,26 +454,11 @@ impl Plan {
     }
 }
 
-impl Held {
-    fn of(&self, application: ApplicationId) -> usize {
-        self.of.get(&application).copied().unwrap_or(0)
-    }
+/// A lane that takes deliveries.
+type Open = (Lane, Arc<Destination>);
 
-    fn take(&mut self, application: ApplicationId, permits: u32) {
-        self.all += permits as usize;
-        *self.of.entry(application).or_insert(0) += permits as usize;
-    }
-
-    fn give_back(&mut self, application: ApplicationId, permits: u32) {
-        self.all -= permits as usize;
-        if let Some(own) = self.of.get_mut(&application) {
-            *own -= permits as usize;
-            if *own == 0 {
-                self.of.remove(&application);
-            }
-        }
-    }
-}
+/// An application's bounds, and its lanes.
+type Within = (Bounds, Rounds<Lane, Arc<Destination>>);
 
 /// Lanes that were closed while the retries just settled were on their way to the store: what waits there has
 /// missed the sweep that came with the closing.
@@ -489,44 +466,6 @@ pub(crate) fn stragglers(batch: &[Settlement], directory: &Directory) -> BTreeMa
     let waiting = batch.iter().filter(|settlement| settlement.state.kind() == StateKind::Waiting);
     let lanes = waiting.map(|settlement| settlement.lease.delivery.lane);
     lanes.filter_map(|lane| Some((lane, directory.open(lane).err()?))).collect()
-}
-
-/// The lanes of one application, in turns.
-struct Turns {
-    lanes: Vec<(Lane, Arc<Destination>)>,
-    next: usize,
-}
-
-impl Turns {
-    /// The turn goes on after `last`.
-    fn after(last: Option<Lane>, mut lanes: Vec<(Lane, Arc<Destination>)>) -> Self {
-        let start = lanes.partition_point(|(lane, _)| Some(*lane) <= last);
-        let shift = start.checked_rem(lanes.len()).unwrap_or(0);
-        lanes.rotate_left(shift);
-        Turns { lanes, next: 0 }
-    }
-
-    fn next(&mut self) -> Option<(Lane, Arc<Destination>)> {
-        if self.lanes.is_empty() {
-            return None;
-        }
-        self.next %= self.lanes.len();
-        let (lane, destination) = &self.lanes[self.next];
-        self.next += 1;
-        Some((*lane, Arc::clone(destination)))
-    }
-
-    /// The lane that was given last takes no more.
-    fn drop_last(&mut self) {
-        self.next -= 1;
-        self.lanes.remove(self.next);
-    }
-}
-
-impl From<(DueLanes, Vec<(Lane, Option<Arc<Destination>>)>)> for Event {
-    fn from((due, lanes): (DueLanes, Vec<(Lane, Option<Arc<Destination>>)>)) -> Self {
-        Event::Looked { lanes, more: due.more, next_due: due.next_due }
-    }
 }
 
 /// The outcome of an attempt that was never made, because an earlier lease of the delivery ran out.

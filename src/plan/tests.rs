@@ -1,22 +1,46 @@
 //! Promises of the plan that need no simulation.
 
+mod held_back;
+
 use std::sync::Arc;
 
 use super::*;
 use crate::attempt::{Timing, Trigger};
 use crate::delivery::{DeliveryId, Progress, Terms};
 use crate::endpoint::{Endpoint, EndpointSettings, EndpointStatus};
+use crate::health::Health;
 use crate::id::{AttemptId, EndpointId, MessageId};
 use crate::store::Fence;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-const CAPS: Caps = Caps { in_flight: 2, per_endpoint: 2, per_origin: 100, unsettled: 100 };
+const RULES: BreakerRules =
+    BreakerRules { failures: 10, rest: Duration::from_secs(5), max_rest: Duration::from_secs(300) };
+const CAPS: Caps = Caps {
+    in_flight: 2,
+    per_endpoint: 2,
+    per_origin: 100,
+    per_application: None,
+    throttle_rate: None,
+    breaker: RULES,
+    unsettled: 100,
+};
+/// Room for many.
+const WIDE: Caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000, ..CAPS };
 
-fn destination(application: u8, endpoint: u8) -> (Lane, Option<Arc<Destination>>) {
+type Known = (Lane, Option<Arc<Destination>>);
+
+fn destination(application: u8, endpoint: u8) -> Known {
+    destination_with(application, endpoint, |_| {})
+}
+
+/// An endpoint with settings of its own.
+fn destination_with(application: u8, endpoint: u8, change: impl FnOnce(&mut EndpointSettings)) -> Known {
+    let mut settings = EndpointSettings::at("https://a.example/");
+    change(&mut settings);
     let endpoint = Endpoint {
         id: EndpointId::from_bytes([endpoint; 16]),
         application: ApplicationId::from_bytes([application; 16]),
-        settings: EndpointSettings::at("https://a.example/"),
+        settings,
         keys: Vec::new(),
         status: EndpointStatus::Enabled,
         created_at: NOW,
@@ -27,7 +51,7 @@ fn destination(application: u8, endpoint: u8) -> (Lane, Option<Arc<Destination>>
 }
 
 fn looked(lanes: Vec<(Lane, Option<Arc<Destination>>)>, more: bool) -> Event {
-    Event::Looked { lanes, more, next_due: None }
+    Event::Looked { found: Found { lanes, ..Found::default() }, more, next_due: None }
 }
 
 #[test]
@@ -91,6 +115,16 @@ fn lease(lane: Lane) -> Lease {
 
 /// The end of the attempt that a lease was for.
 fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event {
+    ended_after(Duration::ZERO, lease, destination, outcome, NOW)
+}
+
+fn ended_after(
+    took: Duration,
+    lease: Lease,
+    destination: Arc<Destination>,
+    outcome: Outcome,
+    ended_at: Timestamp,
+) -> Event {
     let attempt = Attempt {
         id: AttemptId::from_bytes([1; 16]),
         delivery: lease.delivery,
@@ -102,7 +136,7 @@ fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event
         request_headers: Vec::new(),
         outcome,
         response: None,
-        timing: Timing::default(),
+        timing: Timing { head_us: None, total_us: took.as_micros() as u64 },
         result: StateKind::Leased,
     };
     let attempt = Some(attempt);
@@ -111,7 +145,7 @@ fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event
         destination,
         attempt,
         terms: Terms::default(),
-        ended_at: NOW,
+        ended_at,
         draw: 0.5,
         open: Ok(()),
     }))
@@ -119,11 +153,10 @@ fn ended(lease: Lease, destination: Arc<Destination>, outcome: Outcome) -> Event
 
 #[test]
 fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
-    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
-    let mut plan = Plan::new(caps);
+    let mut plan = Plan::new(WIDE);
     // One endpoint of application 9 has answered; nothing is known of all others.
     let good = destination(9, 1);
-    assert_eq!(claimed(&mut plan, vec![good.clone()]), BTreeMap::from([(9, 16)]));
+    assert_eq!(claimed(&mut plan, vec![good.clone()]), BTreeMap::from([(9, 24)]));
     plan.step(Event::Claimed(vec![lease(good.0)]), NOW);
     let answer = Outcome::answered(200);
     plan.step(ended(lease(good.0), good.1.clone().unwrap(), answer), NOW);
@@ -136,7 +169,7 @@ fn endpoints_that_do_not_answer_leave_half_of_all_permits_to_those_that_do() {
     assert_eq!(taken[&9], 32, "the endpoint that answers has its half: {taken:?}");
     assert_eq!(taken.values().sum::<usize>(), 64);
     assert!(taken.iter().all(|(application, permits)| *application == 9 || *permits <= 16), "{taken:?}");
-    assert!(plan.unanswered_add_up());
+    assert!(plan.permits.add_up());
 }
 
 #[test]
@@ -146,16 +179,16 @@ fn how_endpoints_answered_is_not_remembered_without_end_and_permits_are_not_lost
     claimed(&mut plan, vec![busy.clone(), other.clone()]);
     plan.step(Event::Claimed(vec![lease(busy.0), lease(other.0)]), NOW);
     let mut health = Health::default();
-    health.observe(Outcome::answered(200));
-    for number in 0..=MOST_REMEMBERED as u128 {
+    health.observe(Outcome::answered(200), Duration::ZERO);
+    for number in 0..=permits::MOST_REMEMBERED as u128 {
         let lane = Lane { endpoint: EndpointId::from_bytes((1_000 + number).to_be_bytes()), ..busy.0 };
-        plan.lanes.insert(lane, LaneState { in_flight: 0, health });
+        plan.permits.remember(lane, health);
     }
     plan.step(ended(lease(other.0), other.1.unwrap(), LOST), NOW);
-    assert_eq!(plan.lanes.keys().collect::<Vec<_>>(), [&busy.0]);
-    assert!(plan.unanswered_add_up());
+    assert_eq!(plan.permits.lanes(), [busy.0]);
+    assert!(plan.permits.add_up());
     plan.step(ended(lease(busy.0), busy.1.unwrap(), LOST), NOW);
-    assert_eq!((plan.in_flight(), plan.lanes.len()), (0, 0));
+    assert_eq!((plan.in_flight(), plan.permits.lanes()), (0, vec![]));
 }
 
 /// Lets an endpoint have an answer, so that it counts as one that answers.
@@ -170,8 +203,7 @@ fn let_answer(plan: &mut Plan, lane: &(Lane, Option<Arc<Destination>>)) {
 
 #[test]
 fn an_application_whose_endpoints_answer_slowly_leaves_half_of_all_permits_to_the_others() {
-    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
-    let mut plan = Plan::new(caps);
+    let mut plan = Plan::new(WIDE);
     let (slow, prompt) = (destination(1, 1), destination(2, 1));
     let_answer(&mut plan, &slow);
     assert_eq!(claimed(&mut plan, vec![slow.clone()]), BTreeMap::from([(1, 64)]), "as long as there is no other");
@@ -191,12 +223,11 @@ fn an_application_whose_endpoints_answer_slowly_leaves_half_of_all_permits_to_th
 
 #[test]
 fn an_application_of_which_nothing_is_known_has_a_permit_however_many_others_hang() {
-    let caps = Caps { in_flight: 64, per_endpoint: 64, per_origin: 1_000, unsettled: 1_000 };
-    let mut plan = Plan::new(caps);
+    let mut plan = Plan::new(WIDE);
     let hanging = [destination(1, 1), destination(2, 1)];
     let taken = claimed(&mut plan, hanging.to_vec());
-    assert_eq!(taken, BTreeMap::from([(1, 16), (2, 16)]));
-    let leases = hanging.iter().flat_map(|(lane, _)| (0..16).map(|_| lease(*lane)));
+    assert_eq!(taken, BTreeMap::from([(1, 12), (2, 12)]));
+    let leases = hanging.iter().flat_map(|(lane, _)| (0..12).map(|_| lease(*lane)));
     plan.step(Event::Claimed(leases.collect()), NOW);
     let newcomer = destination(3, 1);
     let commands = plan.step(looked(hanging.into_iter().chain([newcomer.clone()]).collect(), false), NOW);

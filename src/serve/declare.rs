@@ -74,6 +74,8 @@ fn as_new(stored: &Application) -> NewApplication {
         uid: stored.uid.clone(),
         metadata: stored.metadata.clone(),
         throttle_rate: stored.throttle_rate,
+        max_in_flight: stored.max_in_flight,
+        weight: stored.weight,
         retention: stored.retention,
         if_unchanged_since: None,
     }

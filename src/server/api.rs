@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
-    applications, attempts, cancels, compact, deliveries, doctor, endpoints, erase, event_types, headers, health,
-    messages, missing, profiles, replays, secrets, switch, tasks, tokens,
+    applications, attempts, cancels, compact, deliveries, doctor, endpoint_health, endpoints, erase, event_types,
+    headers, health, intake, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -75,11 +75,13 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
     let operations = [
         applications::routes(),
         endpoints::routes(),
+        endpoint_health::routes(),
         switch::routes(),
         secrets::routes(),
         headers::routes(),
         messages::routes(),
         cancels::routes(),
+        intake::routes(),
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),

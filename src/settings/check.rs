@@ -57,6 +57,8 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     let small = 0..=u64::from(u32::MAX);
     let number = |key| in_force.number(key, count.clone());
     let per = |key| in_force.number(key, small.clone()).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let some =
+        |key| in_force.optional(key, small.clone()).map(|number| number.and_then(|number| u32::try_from(number).ok()));
     let seconds = |key, most| in_force.number(key, 0..=most).map(Duration::from_secs);
     let days = |key| in_force.number(key, 0..=MAX_DAYS).map(|days| Duration::from_secs(days * DAY));
     let mut config = ringback::Config::new(in_force.text(Key::Data).unwrap_or_default());
@@ -71,6 +73,11 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.max_in_flight = size(number(Key::MaxInFlight)?);
     config.max_in_flight_per_endpoint = per(Key::MaxInFlightPerEndpoint)?;
     config.max_in_flight_per_origin = per(Key::MaxInFlightPerOrigin)?;
+    config.max_in_flight_per_application = some(Key::MaxInFlightPerApplication)?;
+    config.throttle_rate = some(Key::ThrottleRate)?;
+    config.breaker_failures = per(Key::BreakerFailures)?;
+    config.breaker_rest = seconds(Key::BreakerRestSeconds, DAY)?;
+    config.breaker_max_rest = seconds(Key::BreakerMaxRestSeconds, DAY)?;
     config.max_open_bytes = number(Key::MaxOpenBytes)?;
     config.max_open_bytes_per_application = number(Key::MaxOpenBytesPerApplication)?;
     config.max_kept_bytes = number(Key::MaxKeptBytes)?;
@@ -79,9 +86,9 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
     config.keep_delivered = days(Key::KeepDeliveredDays)?;
     config.keep_ended = days(Key::KeepEndedDays)?;
-    let some_days = |key| match in_force.get(key).value {
-        Value::Absent => Ok(None),
-        _ => days(key).map(Some),
+    let some_days = |key| match in_force.get(key).value == Value::Absent {
+        true => Ok(None),
+        false => days(key).map(Some),
     };
     config.keep_payloads = some_days(Key::KeepPayloadsDays)?;
     config.keep_attempts = some_days(Key::KeepAttemptsDays)?;
@@ -249,6 +256,16 @@ impl InForce {
         };
         let wrong = || self.error(key, format_args!("must be between {} and {}", range.start(), range.end()));
         number.filter(|number| range.contains(number)).ok_or_else(wrong)
+    }
+
+    /// A number that need not be given.
+    fn optional(&self, key: Key, range: RangeInclusive<u64>) -> Result<Option<u64>, Error> {
+        match self.get(key).value {
+            Value::Absent => Ok(None),
+            Value::Number(_) | Value::Text(_) | Value::Secret(_) | Value::Switch(_) | Value::List(_) => {
+                self.number(key, range).map(Some)
+            }
+        }
     }
 
     fn is_on(&self, key: Key) -> bool {

@@ -25,6 +25,11 @@ pub(crate) enum Key {
     MaxInFlight,
     MaxInFlightPerEndpoint,
     MaxInFlightPerOrigin,
+    MaxInFlightPerApplication,
+    ThrottleRate,
+    BreakerFailures,
+    BreakerRestSeconds,
+    BreakerMaxRestSeconds,
     MaxOpenBytes,
     MaxOpenBytesPerApplication,
     MaxKeptBytes,
@@ -76,7 +81,7 @@ const fn entry(
 }
 
 impl Key {
-    pub(crate) const ALL: [Key; 35] = [
+    pub(crate) const ALL: [Key; 40] = [
         Key::Data,
         Key::Listen,
         Key::Token,
@@ -99,6 +104,11 @@ impl Key {
         Key::MaxInFlight,
         Key::MaxInFlightPerEndpoint,
         Key::MaxInFlightPerOrigin,
+        Key::MaxInFlightPerApplication,
+        Key::ThrottleRate,
+        Key::BreakerFailures,
+        Key::BreakerRestSeconds,
+        Key::BreakerMaxRestSeconds,
         Key::MaxOpenBytes,
         Key::MaxOpenBytesPerApplication,
         Key::MaxKeptBytes,
@@ -214,6 +224,33 @@ impl Key {
                 Some("256"),
                 "The most deliveries at once to one scheme, host and port",
             ),
+            Key::MaxInFlightPerApplication => entry(
+                "max_in_flight_per_application",
+                Number,
+                "COUNT",
+                None,
+                "The most deliveries at once to the endpoints of an application that does not say otherwise",
+            ),
+            Key::ThrottleRate => {
+                entry("throttle_rate", Number, "COUNT", None, "The most attempts a second, to all endpoints together")
+            }
+            Key::BreakerFailures => entry(
+                "breaker_failures",
+                Number,
+                "COUNT",
+                Some("10"),
+                "An endpoint rests after so many failures in a row; 0 turns this off",
+            ),
+            Key::BreakerRestSeconds => entry(
+                "breaker_rest_seconds",
+                Number,
+                "SECONDS",
+                Some("5"),
+                "How long an endpoint rests at first; each rest that follows is twice as long",
+            ),
+            Key::BreakerMaxRestSeconds => {
+                entry("breaker_max_rest_seconds", Number, "SECONDS", Some("300"), "The longest rest of an endpoint")
+            }
             Key::MaxOpenBytes => entry(
                 "max_open_bytes",
                 Number,

@@ -186,7 +186,9 @@ impl InForce {
             }
             name.push(letter.to_ascii_lowercase());
         }
-        match Key::named(&name).or_else(|| Key::named(&format!("{name}_days"))) {
+        // A span of time is a number of seconds or days here, and says so.
+        let spans = ["", "_seconds", "_days"].map(|unit| format!("{name}{unit}"));
+        match spans.iter().find_map(|name| Key::named(name)) {
             Some(key) => self.error(key, invalid.problem()),
             None => Error::new(invalid.field(), invalid.problem()),
         }

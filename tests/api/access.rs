@@ -24,7 +24,7 @@ async fn filled(api: &Api, path: &str) -> String {
 }
 
 /// The operations, by their ids, that an application's token reaches (health is open to all); all others are the operator's.
-const OF_APPLICATIONS: [&str; 45] = [
+const OF_APPLICATIONS: [&str; 46] = [
     "v1.application.get",
     "v1.authentication.logout",
     "v1.endpoint.bulk-replay",
@@ -34,6 +34,7 @@ const OF_APPLICATIONS: [&str; 45] = [
     "v1.endpoint.enable",
     "v1.endpoint.get",
     "v1.endpoint.get-headers",
+    "v1.endpoint.get-health",
     "v1.endpoint.get-secret",
     "v1.endpoint.get-stats",
     "v1.endpoint.list",

@@ -107,6 +107,8 @@ async fn every_wrong_member_is_named() {
         ),
         (json!({"url": url, "retry": {"delaysMs": [-1]}}), vec!["body", "retry", "delaysMs[0]"]),
         (json!({"url": url, "throttleRate": 0}), vec!["body", "throttleRate"]),
+        (json!({"url": url, "weight": 0}), vec!["body", "weight"]),
+        (json!({"url": url, "weight": 101}), vec!["body", "weight"]),
         (json!({"url": url, "throttleRate": 5, "rateLimit": 6}), vec!["body", "throttleRate"]),
         (json!({"url": url, "secret": "whsec_short"}), vec!["body", "secret"]),
         (json!({"url": url, "headers": {"svix-id": "x"}}), vec!["body", "headers"]),
@@ -131,6 +133,9 @@ async fn every_wrong_member_is_named() {
     api.http.post("/app/acme/cancel", json!({"endpointId": "nobody"})).await.is(404);
     api.http.post("/app", json!({"name": ""})).await.names(&["body", "name"]);
     api.http.post("/app", json!({"name": "x", "uid": "a b"})).await.names(&["body", "uid"]);
+    api.http.post("/app", json!({"name": "x", "maxInFlight": 0})).await.names(&["body", "maxInFlight"]);
+    api.http.post("/app", json!({"name": "x", "throttleRate": 65_536})).await.names(&["body", "throttleRate"]);
+    api.http.patch("/app/acme", json!({"weight": 101})).await.names(&["body", "weight"]);
     api.http.post("/event-type", json!({"description": "d"})).await.names(&["body", "name"]);
 }
 

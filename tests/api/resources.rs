@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
+use crate::support::{Behaviour, until};
 
 #[tokio::test]
 async fn an_application_is_made_found_changed_replaced_and_deleted() {
     let api = Api::start().await;
-    let body = json!({"name": "Acme", "uid": "acme", "metadata": {"a": "1"}, "rateLimit": 7});
+    let body =
+        json!({"name": "Acme", "uid": "acme", "metadata": {"a": "1"}, "rateLimit": 7, "maxInFlight": 5, "weight": 2});
     let made = api.http.post("/app/", body.clone()).await.is(201);
     assert_eq!((&made["throttleRate"], &made["rateLimit"]), (&json!(7), &json!(7)));
     api.http.post("/app", body.clone()).await.is(409);
@@ -23,6 +25,10 @@ async fn an_application_is_made_found_changed_replaced_and_deleted() {
     assert_eq!(changed["createdAt"], made["createdAt"]);
     let replaced = api.http.put("/app/acme", json!({"name": "Acme", "uid": "acme"})).await.is(200);
     assert_eq!((&replaced["id"], &replaced["throttleRate"]), (&made["id"], &Value::Null));
+    // Clients of before do not know these, and do not reset them unknowingly.
+    assert_eq!((&replaced["maxInFlight"], &replaced["weight"]), (&json!(5), &json!(2)));
+    let reset = api.http.patch("/app/acme", json!({"maxInFlight": null, "weight": 100})).await.is(200);
+    assert_eq!((&reset["maxInFlight"], &reset["weight"]), (&Value::Null, &json!(100)));
     let upserted = api.http.put("/app/fresh", json!({"name": "Fresh"})).await.is(201);
     assert_eq!(upserted["uid"], "fresh");
     api.http.put(&format!("/app/app_{}", "0".repeat(26)), json!({"name": "x"})).await.is(404);
@@ -60,7 +66,7 @@ async fn an_endpoint_keeps_all_that_it_was_given() {
     let body = json!({
         "url": "https://api.acme.example/hooks", "uid": "main", "description": "d", "eventTypes": ["call.*"],
         "channels": ["agent:a"], "metadata": {"k": "v"}, "throttleRate": 50, "headers": {"Authorization": "Bearer canary"},
-        "profile": "levrage", "body": "asGiven", "timeoutMs": 2500, "maxInFlight": 3, "blockedHead": {"rule": "skip", "afterAttempts": 2}, "secret": "any text at all",
+        "profile": "levrage", "body": "asGiven", "timeoutMs": 2500, "maxInFlight": 3, "weight": 7, "blockedHead": {"rule": "skip", "afterAttempts": 2}, "secret": "any text at all",
         "retry": {"delaysMs": [1000, 5000], "jitter": 0.1, "alsoOn": [429], "maxAgeSeconds": 60}
     });
     let made = api.http.post("/app/acme/endpoint", body).await.is(201);
@@ -69,6 +75,7 @@ async fn an_endpoint_keeps_all_that_it_was_given() {
         ("body", json!("asGiven")),
         ("timeoutMs", json!(2500)),
         ("maxInFlight", json!(3)),
+        ("weight", json!(7)),
         ("blockedHead", json!({"rule": "skip", "afterAttempts": 2})),
         ("retry", json!({"delaysMs": [1000, 5000], "jitter": 0.1, "alsoOn": [429], "maxAgeSeconds": 60})),
         ("filterTypes", json!(["call.*"])),
@@ -309,4 +316,37 @@ async fn what_is_put_again_under_its_uid_stays_one_and_keeps_the_uid() {
     for list in ["/app", "/app/acme/endpoint"] {
         assert_eq!(api.http.get(list).await.is(200)["data"].as_array().unwrap().len(), 1, "{list}");
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_rests_is_shown_with_when_its_rest_ends() {
+    let environment = [
+        ("RINGBACK_BREAKER_FAILURES", "10"),
+        ("RINGBACK_BREAKER_REST_SECONDS", "600"),
+        ("RINGBACK_BREAKER_MAX_REST_SECONDS", "600"),
+    ];
+    let api = Api::start_with(&environment).await;
+    api.application("acme").await;
+    let settings = json!({"uid": "main", "maxInFlight": 2, "retry": {"delaysMs": [1, 1, 1], "jitter": 0}});
+    let receiver = api.endpoint_that("acme", settings, |_, _| Behaviour::Answer(500)).await;
+    let path = "/app/acme/endpoint/main/health";
+    let unknown = json!({"breaker": {"state": "closed"}, "failures": 0, "cap": 2, "inFlight": 0, "pace": "slow"});
+    assert_eq!(api.http.get(path).await.is(200), unknown);
+    let mut last = String::new();
+    for _ in 0..6 {
+        last = api.send("acme", json!({})).await;
+    }
+    until(async || api.http.get(path).await.is(200)["breaker"]["state"] == "resting").await;
+    until(async || api.http.get(path).await.is(200)["inFlight"] == 0).await;
+    let resting = api.http.get(path).await.is(200);
+    assert_eq!((&resting["cap"], resting["failures"].as_u64() >= Some(10)), (&json!(0), true), "{resting}");
+    let end: ringback::Timestamp = resting["breaker"]["until"].as_str().unwrap().parse().unwrap();
+    assert!(end > ringback::Timestamp::ZERO);
+    let destinations = api.http.get(&format!("/app/acme/msg/{last}/endpoint")).await.is(200);
+    assert_eq!(destinations["data"][0]["health"], resting);
+    assert!((10..=11).contains(&receiver.count()), "{}", receiver.count());
+    // Another application's token finds nothing.
+    api.application("other").await;
+    let token = api.token_of("other").await;
+    api.http.with(token).get(path).await.is(404);
 }

@@ -68,6 +68,10 @@ async fn an_endpoint_is_made_changed_and_reset() {
         "5s",
         "--max-in-flight",
         "3",
+        "--throttle-rate",
+        "20",
+        "--weight",
+        "4",
         "--blocked-head",
         "expire:10m",
         "--profile",
@@ -80,6 +84,18 @@ async fn an_endpoint_is_made_changed_and_reset() {
     let made = served.endpoint("main", url, &more).await;
     assert_eq!(made["eventTypes"], serde_json::json!(["call.completed", "invoice.*"]));
     assert_eq!((&made["timeoutMs"], &made["maxInFlight"]), (&5_000.into(), &3.into()));
+    assert_eq!((&made["throttleRate"], &made["weight"]), (&20.into(), &4.into()));
+    let health = served.one(&["endpoint", "health", "acme", "main"]).await;
+    assert_eq!((&health["breaker"]["state"], &health["cap"]), (&"closed".into(), &3.into()));
+    let shown = served.run(&["endpoint", "get", "acme", "main"]).await.ok().stdout;
+    for line in ["throttle      20 a second", "health        takes requests", "on their way  0 of 3 that may be now"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let app = ["app", "update", "acme", "--throttle-rate", "9", "--max-in-flight", "5", "--weight", "2"];
+    let app = served.one(&app).await;
+    assert_eq!((&app["throttleRate"], &app["maxInFlight"], &app["weight"]), (&9.into(), &5.into(), &2.into()));
+    let app = served.one(&["app", "update", "acme", "--reset", "throttleRate", "--reset", "weight"]).await;
+    assert_eq!((&app["throttleRate"], &app["maxInFlight"]), (&serde_json::Value::Null, &5.into()));
     assert_eq!(made["blockedHead"], serde_json::json!({"rule": "expire", "afterSeconds": 600}));
     assert_eq!(made["profile"], "standard-webhooks");
 

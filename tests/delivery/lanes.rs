@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::{NewEndpoint, StateKind};
+use ringback::{BreakerState, MessageId, NewApplication, NewEndpoint, Pace, StateKind, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::support::{Behaviour, Receiver, World, quick, retries, until};
@@ -106,4 +106,114 @@ async fn an_endpoint_that_times_out_again_and_again_is_held_to_four_requests_unt
     back.wait_for(21).await;
     gate.add_permits(100);
     world.all_ended(&sent).await;
+}
+
+/// When the first attempt of each message began, in order.
+async fn starts(world: &World, messages: &[MessageId]) -> Vec<Timestamp> {
+    let mut starts = Vec::new();
+    for message in messages {
+        starts.extend(world.attempts(*message).await.iter().map(|attempt| attempt.started_at));
+    }
+    starts.sort();
+    starts
+}
+
+/// No span of time has more starts than the rate and its burst of one allow. An attempt starts a moment after its claim.
+fn assert_throttled(starts: &[Timestamp], per_second: usize) {
+    for (first, start) in starts.iter().enumerate() {
+        for (last, end) in starts.iter().enumerate().skip(first + 2) {
+            let least = (last - first - 1) as u64 * 1_000 / per_second as u64;
+            let span = end.since(*start).as_millis() as u64;
+            assert!(span + 50 >= least, "{} attempts within {span} ms", last - first + 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttles_of_an_endpoint_an_application_and_the_server_hold_for_retries_too() {
+    let throttled = |endpoint: NewEndpoint, which| if which == 0 { endpoint.throttle_rate(10) } else { endpoint };
+    for which in 0..3 {
+        let mut world = World::with(|config| config.throttle_rate = (which == 2).then_some(10)).await;
+        if which == 1 {
+            let new = NewApplication { throttle_rate: Some(10), ..NewApplication::named("Acme") };
+            world.ringback.update_application(world.app, new).await.unwrap();
+        }
+        let receiver = Receiver::start(|_, before| Behaviour::Answer(if before < 3 { 500 } else { 200 })).await;
+        world.endpoint(throttled(NewEndpoint::at(&receiver.url).retry(retries(&[1, 1, 1, 1])), which)).await;
+        let sent = world.send_many(5).await;
+        world.run();
+        world.all_ended(&sent).await;
+        let starts = starts(&world, &sent).await;
+        assert_eq!((receiver.count(), starts.len()), (8, 8));
+        assert_throttled(&starts, 10);
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_requests_are_on_their_way_than_an_application_allows() {
+    let mut world = World::open().await;
+    let new = NewApplication { max_in_flight: Some(3), ..NewApplication::named("Acme") };
+    world.ringback.update_application(world.app, new).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let receiver = holding(&gate).await;
+    for _ in 0..3 {
+        world.endpoint(quick(&receiver.url)).await;
+    }
+    let sent = world.send_many(4).await;
+    world.run();
+    for ended in 0..9 {
+        receiver.wait_for(3 + ended).await;
+        assert_eq!(world.ringback.health().await.unwrap().leased, 3);
+        gate.add_permits(1);
+        receiver.wait_for(4 + ended).await;
+        until(async || world.ringback.health().await.unwrap().leased == 3).await;
+    }
+    gate.add_permits(100);
+    world.all_ended(&sent).await;
+    assert_eq!((receiver.count(), receiver.most_at_once()), (12, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_fails_ten_times_in_a_row_rests_and_what_waits_keeps_its_tries() {
+    let mut world = World::with(|config| {
+        config.breaker_failures = 10;
+        config.breaker_rest = Duration::from_secs(600);
+        config.breaker_max_rest = Duration::from_secs(600);
+    })
+    .await;
+    let receiver = Receiver::answering(500).await;
+    let endpoint = NewEndpoint::at(&receiver.url).max_in_flight(1).retry(retries(&[1, 1, 1, 1, 1]));
+    let id = world.endpoint(endpoint).await.id;
+    let known = |world: &World| world.ringback.endpoint_health(world.app, id).unwrap();
+    let unknown = known(&world);
+    assert_eq!((unknown.breaker, unknown.cap, unknown.pace), (BreakerState::Closed, 1, Pace::Slow));
+    let sent = world.send_many(7).await;
+    world.run();
+    until(async || matches!(known(&world).breaker, BreakerState::Resting { .. })).await;
+    let health = known(&world);
+    let BreakerState::Resting { until: end } = health.breaker else { panic!("{health:?}") };
+    assert_eq!((health.failures, health.cap, health.in_flight), (10, 0, 0));
+    let tries = async || {
+        let mut tries = 0;
+        for message in &sent {
+            tries += world.deliveries(*message).await[0].progress.tries;
+        }
+        tries
+    };
+    until(async || tries().await == 10).await;
+    assert_eq!(receiver.count(), 10, "nothing more is claimed");
+    let last = *starts(&world, &sent).await.last().unwrap();
+    assert!(end.since(last) >= Duration::from_secs(300), "half of the rest at least");
+
+    // Its settings are changed: it need not rest any longer.
+    let well = Receiver::answering(200).await;
+    let changed = NewEndpoint::at(&well.url).max_in_flight(1).retry(retries(&[1, 1, 1, 1, 1]));
+    world.ringback.update_endpoint(world.app, id, changed).await.unwrap();
+    world.all_ended(&sent).await;
+    let health = known(&world);
+    assert_eq!((health.breaker, health.failures, health.pace), (BreakerState::Closed, 0, Pace::Quick));
+    assert_eq!(well.count(), sent.len());
+    world.stop().await;
+    assert_eq!(known(&world), unknown, "what does not run knows nothing");
 }

@@ -21,10 +21,12 @@ pub struct Sidecar {
 
 #[allow(dead_code, reason = "not every suite needs all of it")]
 impl Sidecar {
-    /// Starts one over this folder, which may call receivers on loopback, with settings from the environment.
+    /// Starts one over this folder, which may call receivers on loopback, with settings from the environment. Endpoints do
+    /// not rest unless those say so.
     pub async fn start(data: &Path, environment: &[(&str, &str)]) -> Sidecar {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"]).arg(data);
+        command.env("RINGBACK_BREAKER_FAILURES", "0");
         command.env("RINGBACK_TOKEN", TOKEN).env("RINGBACK_LOG", "error").envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();

@@ -1,6 +1,7 @@
 //! `ringback endpoint`: where an application's events go.
 
 mod headers;
+pub(super) mod health;
 mod secret;
 mod settings;
 mod test;
@@ -139,6 +140,8 @@ pub(super) enum What {
         #[arg(long, value_name = "NAME")]
         sensitive: Vec<String>,
     },
+    /// Shows how it stands: whether it rests after failures, and what may be on its way to it
+    Health(Named),
     /// Counts its deliveries by how they stand
     Stats {
         #[command(flatten)]
@@ -200,7 +203,13 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
             show(out, &endpoint)?;
             out.note(&format!("its secret: ringback endpoint secret {app} {}", endpoint.value.id));
         }
-        What::Get(named) => show(out, &api.get(&named.path(), &Vec::new()).await?)?,
+        What::Get(named) => {
+            show(out, &api.get(&named.path(), &Vec::new()).await?)?;
+            if !out.json() {
+                health::of(session, &named).await?.value.show(out)?;
+            }
+        }
+        What::Health(named) => health::run(session, &named).await?,
         What::Update { named, url, settings, reset } => {
             let mut body = settings.members()?;
             body.extend(url.map(|url| ("url".to_owned(), Value::from(url))));
@@ -320,6 +329,8 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("timeout", &timeout.unwrap_or_default())?;
     out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
+    out.field("throttle", &endpoint.throttle_rate.map(|rate| format!("{rate} a second")).unwrap_or_default())?;
+    out.field("weight", &endpoint.weight.map(|weight| weight.to_string()).unwrap_or_default())?;
     let blocked = &endpoint.blocked_head;
     out.field("blocked head", &if blocked.is_null() { String::new() } else { blocked.to_string() })?;
     if endpoint.auto_disable == Some(false) {

@@ -11,7 +11,7 @@ use crate::cli::exit::Problem;
 use crate::cli::times;
 
 /// The members of the API's object that have a default to go back to.
-pub(super) const RESETTABLE: [&str; 14] = [
+pub(super) const RESETTABLE: [&str; 16] = [
     "uid",
     "profile",
     "eventTypes",
@@ -20,6 +20,8 @@ pub(super) const RESETTABLE: [&str; 14] = [
     "timeoutMs",
     "retry",
     "maxInFlight",
+    "throttleRate",
+    "weight",
     "blockedHead",
     "autoDisable",
     "replayOnly",
@@ -57,6 +59,12 @@ pub(in crate::cli) struct Settings {
     /// How many requests may be on their way to it at once
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+    /// How many requests a second it may get
+    #[arg(long, value_name = "N")]
+    throttle_rate: Option<u32>,
+    /// How many turns it has where the application's other endpoints have one, when not all can: 1 to 100
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
     /// What a message with an ordering key does to those behind it while it fails: wait, skip:3 (after 3 failed attempts
     /// they go on), or expire:10m (it gives up)
     #[arg(long, value_name = "RULE", value_parser = blocked_head)]
@@ -103,6 +111,8 @@ impl Settings {
             ("timeoutMs", timeout.map(Value::from)),
             ("retry", self.retry.as_ref().map(schedule).transpose()?),
             ("maxInFlight", self.max_in_flight.map(Value::from)),
+            ("throttleRate", self.throttle_rate.map(Value::from)),
+            ("weight", self.weight.map(Value::from)),
             ("blockedHead", self.blocked_head.map(|rule| serde_json::json!(rule))),
             ("autoDisable", self.auto_disable.map(Value::from)),
             ("replayOnly", self.replay_only.then(|| true.into())),

@@ -38,12 +38,19 @@ pub(crate) struct ApplicationIn {
     pub(super) uid: Option<String>,
     /// The platform's own notes: at most 50 entries, 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
-    /// Requests a second: kept and shown; it is not enforced yet.
+    /// How many requests a second its endpoints may get in all. A tenth of that may go out at once.
     #[schema(minimum = 1, maximum = 65535)]
     throttle_rate: Option<u32>,
     /// The older name of `throttleRate`.
     #[schema(minimum = 1, maximum = 65535)]
     rate_limit: Option<u32>,
+    /// How many requests may be on their way to its endpoints in all. Where it is replaced by PUT, what is absent stays.
+    #[schema(minimum = 1)]
+    max_in_flight: Option<u32>,
+    /// How many turns it has where others have one, when permits are scarce. Where it is replaced by PUT, what is absent
+    /// stays.
+    #[schema(minimum = 1, maximum = 100)]
+    weight: Option<u32>,
     /// How long what is sent in it is kept.
     #[schema(value_type = Option<RetentionSchema>)]
     retention: Option<Retention>,
@@ -68,6 +75,12 @@ pub(crate) struct ApplicationPatch {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     rate_limit: Patch<u32>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    max_in_flight: Patch<u32>,
+    #[schema(value_type = Option<u32>)]
+    #[serde(default)]
+    weight: Patch<u32>,
     /// All of its rule.
     #[schema(value_type = Option<RetentionSchema>)]
     #[serde(default)]
@@ -85,6 +98,8 @@ pub(crate) struct ApplicationOut {
     metadata: BTreeMap<String, String>,
     throttle_rate: Option<u32>,
     rate_limit: Option<u32>,
+    max_in_flight: Option<u32>,
+    weight: Option<u32>,
     /// `null` where the server's rule holds.
     #[schema(value_type = Option<RetentionSchema>)]
     retention: Option<Retention>,
@@ -103,6 +118,8 @@ impl From<Application> for ApplicationOut {
             metadata: application.metadata,
             throttle_rate: application.throttle_rate,
             rate_limit: application.throttle_rate,
+            max_in_flight: application.max_in_flight,
+            weight: application.weight,
             retention: shown(application.retention),
             created_at: application.created_at,
             updated_at: application.updated_at,
@@ -116,6 +133,8 @@ impl ApplicationIn {
         new.uid = self.uid;
         new.metadata = self.metadata.unwrap_or_default();
         new.throttle_rate = one_of("throttleRate", self.throttle_rate, self.rate_limit)?;
+        new.max_in_flight = self.max_in_flight;
+        new.weight = self.weight;
         new.retention = self.retention.unwrap_or_default();
         Ok(new)
     }
@@ -197,6 +216,10 @@ async fn put(
             if named.parse::<ApplicationId>().is_err() {
                 new.uid.get_or_insert(named);
             }
+            // Only this server knows these: a client that does not would reset them unknowingly.
+            let old = api.ringback.application(id)?;
+            new.max_in_flight = new.max_in_flight.or(old.max_in_flight);
+            new.weight = new.weight.or(old.weight);
             let application = api.ringback.update_application(id, new).await?;
             Ok(Answer::ok(&ApplicationOut::from(application)))
         }
@@ -225,6 +248,8 @@ async fn patch(
     new.uid = value.uid.optional().over(old.uid);
     new.metadata = value.metadata.over(old.metadata);
     new.throttle_rate = rate.optional().over(old.throttle_rate);
+    new.max_in_flight = value.max_in_flight.optional().over(old.max_in_flight);
+    new.weight = value.weight.optional().over(old.weight);
     new.retention = value.retention.over(old.retention);
     Ok(Json(api.ringback.update_application(id, new).await?.into()))
 }

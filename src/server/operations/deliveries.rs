@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use ringback::store::MessageQuery;
-use ringback::{Delivery, EndpointId, Message, MessageId, State as DeliveryState, StateKind, Timestamp};
+use ringback::{
+    Delivery, EndpointHealth, EndpointId, Message, MessageId, State as DeliveryState, StateKind, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::endpoint_health::EndpointHealthOut;
 use super::endpoints::EndpointOut;
 use super::messages::MessageOut;
 use crate::server::api::Api;
@@ -57,6 +60,8 @@ struct MessageEndpointOut {
     /// The attempts so far.
     attempts: u32,
     round: u32,
+    /// How the endpoint stands.
+    health: EndpointHealthOut,
 }
 
 /// A message, with how its delivery to the endpoint stands.
@@ -101,12 +106,15 @@ async fn destinations(
     let mut all = Vec::new();
     for delivery in api.ringback.deliveries(found.application, found.message).await? {
         // One that was deleted since is in the log alone.
-        if let Ok(endpoint) = api.ringback.endpoint(found.application, delivery.id.lane.endpoint) {
-            all.push((endpoint, delivery));
+        let id = delivery.id.lane.endpoint;
+        if let (Ok(endpoint), Ok(health)) =
+            (api.ringback.endpoint(found.application, id), api.ringback.endpoint_health(found.application, id))
+        {
+            all.push((endpoint, health, delivery));
         }
     }
-    all.sort_by_key(|(endpoint, _)| endpoint.id);
-    let show = |(endpoint, Delivery { state, progress, .. }): (_, _)| {
+    all.sort_by_key(|(endpoint, ..)| endpoint.id);
+    let show = |(endpoint, health, Delivery { state, progress, .. }): (_, EndpointHealth, _)| {
         let (status, status_text) = number(state.kind());
         MessageEndpointOut {
             endpoint: api.show_endpoint(endpoint),
@@ -116,13 +124,14 @@ async fn destinations(
             state,
             attempts: progress.attempts,
             round: progress.round,
+            health: health.into(),
         }
     };
     Ok(Answer::ok(&ListResponse::cut(
         all,
         &query,
         page::is_id::<EndpointId>,
-        |(endpoint, _)| endpoint.id.to_string(),
+        |(endpoint, ..)| endpoint.id.to_string(),
         show,
     )?))
 }

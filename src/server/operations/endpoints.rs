@@ -44,7 +44,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// An endpoint to be made or changed. Where it is made, `url` is needed and what is absent has its default; where it is
 /// changed by PATCH, what is absent stays and `null` resets; where it is replaced by PUT, what is absent has its default,
-/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `blockedHead`, `headers`,
+/// except for what only this server knows (`profile`, `body`, `timeoutMs`, `retry`, `maxInFlight`, `weight`, `blockedHead`, `headers`,
 /// `secret`), which stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -79,7 +79,7 @@ struct EndpointIn {
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     #[serde(default)]
     metadata: Patch<BTreeMap<String, String>>,
-    /// Requests a second: kept and shown; it is not enforced yet.
+    /// How many requests a second it may get. A tenth of that may go out at once.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 65535)]
     #[serde(default)]
     throttle_rate: Patch<u32>,
@@ -116,6 +116,10 @@ struct EndpointIn {
     #[schema(value_type = Option<u32>)]
     #[serde(default)]
     max_in_flight: Patch<u32>,
+    /// How many turns it has where the application's other endpoints have one, when permits are scarce: 1 to 100.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    #[serde(default)]
+    weight: Patch<u32>,
     /// What a message with an ordering key does to those behind it while it fails: `{"rule":"wait"}` (the default),
     /// `{"rule":"skip","afterAttempts":3}` (they go on, and it is retried beside them) or
     /// `{"rule":"expire","afterSeconds":600}` (it gives up).
@@ -171,6 +175,7 @@ pub(crate) struct EndpointOut {
     #[schema(value_type = Option<Object>)]
     retry: Option<RetrySettings>,
     max_in_flight: Option<u32>,
+    weight: Option<u32>,
     #[schema(value_type = Option<BlockedHeadOut>)]
     blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for long. Without it: yes.
@@ -254,6 +259,7 @@ impl EndpointIn {
             timeout_ms: self.timeout_ms.optional().over(old.timeout_ms),
             retry: self.retry.optional().over(old.retry),
             max_in_flight: self.max_in_flight.optional().over(old.max_in_flight),
+            weight: self.weight.optional().over(old.weight),
             blocked_head: self.blocked_head.optional().over(old.blocked_head),
             auto_disable: self.auto_disable.optional().over(old.auto_disable),
             replay_only: self.replay_only.over(old.replay_only),
@@ -298,9 +304,9 @@ impl EndpointIn {
         if self.disabled == Patch::Keep {
             self.disabled = Patch::Reset;
         }
-        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, blocked_head, .. } = old;
+        let EndpointSettings { profile, body, timeout_ms, retry, max_in_flight, weight, blocked_head, .. } = old;
         let EndpointSettings { auto_disable, replay_only, headers, .. } = old;
-        let own = EndpointSettings { profile, body, timeout_ms, retry, ..EndpointSettings::at("") };
+        let own = EndpointSettings { profile, body, timeout_ms, retry, weight, ..EndpointSettings::at("") };
         let kept = EndpointSettings { max_in_flight, blocked_head, auto_disable, replay_only, headers, ..own };
         self.over(api, kept)
     }
@@ -348,6 +354,7 @@ impl Api {
             timeout_ms: settings.timeout_ms,
             retry: settings.retry,
             max_in_flight: settings.max_in_flight,
+            weight: settings.weight,
             blocked_head: settings.blocked_head,
             auto_disable: settings.auto_disable,
             replay_only: settings.replay_only,

@@ -1,9 +1,11 @@
 //! The seeded simulator: the real plan, decisions and memory store, under a virtual clock, scripted receivers
 //! and a store that sometimes fails. The same seed gives the same run.
 //!
-//! Each run sends messages while receivers fail, hang and answer oddly, endpoints are disabled and enabled, the
-//! store refuses writes and the process crashes; then everything heals, and all must finish. Invariants are
-//! checked at every step.
+//! Each run sends messages while receivers fail, hang, take their time and answer oddly, endpoints are throttled, weighed,
+//! disabled and enabled, the store refuses writes and the process crashes; then everything heals, and all must finish.
+//! Invariants are checked at every step, by the plan's own books and by a [`Watch`] that knows nothing of them.
+
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,8 +18,9 @@ use rand::{RngExt, SeedableRng};
 use super::{Attempted, Caps, Command, Event, Plan};
 use crate::application::NewApplication;
 use crate::attempt::{Attempt, Timing, Trigger};
+use crate::breaker::BreakerRules;
 use crate::delivery::{CancelReason, DeliveryId, Failure, Lane, Outcome, StateKind, Terms};
-use crate::directory::{Destination, Directory, Tenant};
+use crate::directory::{Bounds, Destination, Directory, Tenant};
 use crate::endpoint::{DisableReason, Endpoint, EndpointSettings, EndpointStatus};
 use crate::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::message::Routing;
@@ -25,9 +28,18 @@ use crate::retry::{RetryPolicy, RetrySettings};
 use crate::store::memory::MemoryStore;
 use crate::store::{self, Answer, Cancel, Enqueue, Lease, Put, RecordKey, RecordKind, Settlement, Store};
 use crate::time::Timestamp;
+use watch::Watch;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-const CAPS: Caps = Caps { in_flight: 12, per_endpoint: 4, per_origin: 6, unsettled: 20 };
+const CAPS: Caps = Caps {
+    in_flight: 12,
+    per_endpoint: 4,
+    per_origin: 6,
+    per_application: None,
+    throttle_rate: None,
+    breaker: BreakerRules { failures: 4, rest: Duration::from_secs(4), max_rest: Duration::from_secs(30) },
+    unsettled: 20,
+};
 const TROUBLED: Duration = Duration::from_secs(120);
 const HEALED: Duration = Duration::from_secs(4000);
 
@@ -56,9 +68,14 @@ struct Simulation {
     agenda: BTreeMap<(Timestamp, u64), (u32, Happening)>,
     entries: u64,
     lanes: Vec<Lane>,
+    caps: Caps,
+    watch: Watch,
+    /// Endpoints that are down from a time to another.
+    down: HashMap<Lane, (Timestamp, Timestamp)>,
+    /// Endpoints that answer after nearly their whole time limit.
+    slow: Vec<Lane>,
     versions: HashMap<Lane, u64>,
     sent: Vec<(ApplicationId, MessageId)>,
-    in_flight: HashMap<Lane, u32>,
     /// Attempts on record, by delivery.
     attempts: HashMap<DeliveryId, u32>,
     trace: Vec<String>,
@@ -66,19 +83,28 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let caps = Caps {
+            throttle_rate: random.random_bool(0.2).then(|| random.random_range(1..30)),
+            per_application: random.random_bool(0.2).then(|| random.random_range(1..8)),
+            ..CAPS
+        };
         let mut simulation = Simulation {
-            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            random,
             time: START,
             store: MemoryStore::new(),
             directory: Directory::default(),
-            plan: Plan::new(CAPS),
+            plan: Plan::new(caps),
+            caps,
+            watch: Watch::new(caps),
+            down: HashMap::new(),
+            slow: Vec::new(),
             life: 0,
             agenda: BTreeMap::new(),
             entries: 0,
             lanes: Vec::new(),
             versions: HashMap::new(),
             sent: Vec::new(),
-            in_flight: HashMap::new(),
             attempts: HashMap::new(),
             trace: Vec::new(),
         };
@@ -91,7 +117,13 @@ impl Simulation {
 
     fn add_tenant(&mut self, number: u128) {
         let id = ApplicationId::from_parts(START, number);
-        let application = NewApplication::named("a").build(id, START).unwrap();
+        let new = NewApplication {
+            weight: self.random.random_bool(0.3).then(|| self.random.random_range(1..5)),
+            throttle_rate: self.random.random_bool(0.2).then(|| self.random.random_range(1..20)),
+            max_in_flight: self.random.random_bool(0.2).then(|| self.random.random_range(1..6)),
+            ..NewApplication::named("a")
+        };
+        let application = new.build(id, START).unwrap();
         let mut tenant = Tenant { application, version: 1, list_version: 0, endpoints: BTreeMap::new() };
         for endpoint in 0..self.random.random_range(1..5u128) {
             // Two endpoints of three share an origin.
@@ -101,6 +133,8 @@ impl Simulation {
                 retry: Some(RetrySettings::from(RetryPolicy { jitter: 0.2, ..RetryPolicy::delays(delays) })),
                 timeout_ms: Some(3_000),
                 max_in_flight: (endpoint == 1).then_some(1),
+                throttle_rate: self.random.random_bool(0.2).then(|| self.random.random_range(1..15)),
+                weight: self.random.random_bool(0.2).then(|| self.random.random_range(1..5)),
                 ..EndpointSettings::at(format!("https://{host}.example/{endpoint}"))
             };
             let endpoint = Endpoint {
@@ -114,6 +148,14 @@ impl Simulation {
             };
             let lane = Lane { application: id, endpoint: endpoint.id };
             self.lanes.push(lane);
+            if self.random.random_bool(0.3) {
+                let from = self.soon(TROUBLED.as_millis() as u64 / 2);
+                let length = Duration::from_millis(self.random.random_range(1_000..60_000));
+                self.down.insert(lane, (from, from + length));
+            }
+            if self.random.random_bool(0.2) {
+                self.slow.push(lane);
+            }
             self.put_endpoint(lane, true);
             tenant.endpoints.insert(endpoint.id, Arc::new(Destination::new(endpoint, 1).unwrap()));
         }
@@ -182,6 +224,8 @@ impl Simulation {
             self.check();
         }
         self.check_end();
+        let Watch { rests, asked, .. } = self.watch;
+        self.note(format!("{} rests, {} asked for", rests.min(1), asked.min(1)));
         self.trace
     }
 
@@ -219,11 +263,11 @@ impl Simulation {
             Command::Look { .. } | Command::Claim { .. } if !self.chance(5) => Some(Event::StoreFailed),
             Command::Look { after, limit } => {
                 let due = now(self.store.due_lanes(self.time, after, limit)).unwrap();
-                let lanes = self.directory.destinations(&due.lanes);
-                Some(Event::Looked { lanes, more: due.more, next_due: due.next_due })
+                let found = self.directory.find(&due.lanes);
+                Some(Event::Looked { found, more: due.more, next_due: due.next_due })
             }
             Command::Claim { wanted, until } => {
-                assert!(self.plan.in_flight() <= CAPS.in_flight, "permits come before claims");
+                assert!(self.plan.in_flight() <= self.caps.in_flight, "permits come before claims");
                 Some(Event::Claimed(now(self.store.claim(self.time, wanted, until)).unwrap()))
             }
             Command::Attempt { lease, destination } => {
@@ -243,10 +287,13 @@ impl Simulation {
         let lane = lease.delivery.lane;
         let latest = self.directory.destination(lane).unwrap();
         assert!(latest.open().is_ok(), "no attempt starts after its endpoint was disabled");
-        *self.in_flight.entry(lane).or_insert(0) += 1;
-        let outcome = self.outcome();
+        let tenant = self.directory.tenant(lane.application).unwrap();
+        self.watch.started(lane, &latest, Bounds::from(&tenant.application), self.time);
+        let outcome = self.outcome(lane);
+        let slow = self.slow.contains(&lane) && !self.healing();
         let time = match outcome {
             Outcome::Failed(Failure::Timeout) => self.time + destination.profile.timeout(),
+            Outcome::Answered { .. } if slow => self.time + destination.profile.timeout() - Duration::from_millis(50),
             Outcome::Answered { .. } | Outcome::Failed(_) => self.soon(2_000),
         };
         self.note(format!("{:?} try {} to {:?}", lease.delivery.message, lease.progress.attempts + 1, lane.endpoint));
@@ -254,10 +301,14 @@ impl Simulation {
         self.at(time, Happening::AttemptEnds(lease, destination, outcome, started_at));
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, lane: Lane) -> Outcome {
         let answered = |status| Outcome::answered(status);
+        let is_down = self.down.get(&lane).is_some_and(|(from, to)| (*from..*to).contains(&self.time));
         match self.random.random_range(0..100) {
             _ if self.healing() => answered(200),
+            0..50 if is_down => Outcome::Failed(Failure::Refused),
+            50..80 if is_down => Outcome::Failed(Failure::Timeout),
+            _ if is_down => answered(503),
             0..40 => answered(204),
             40..60 => answered(500),
             60..65 => Outcome::Answered { status: 429, retry_after: Some(Duration::from_secs(9)), asked: None },
@@ -269,7 +320,6 @@ impl Simulation {
     }
 
     fn attempt_ends(&mut self, lease: Lease, destination: Arc<Destination>, outcome: Outcome, started_at: Timestamp) {
-        *self.in_flight.get_mut(&lease.delivery.lane).unwrap() -= 1;
         let progress = lease.progress.tried();
         self.entries += 1;
         let attempt = Attempt {
@@ -283,11 +333,13 @@ impl Simulation {
             request_headers: Vec::new(),
             outcome,
             response: None,
-            timing: Timing::default(),
+            timing: Timing { head_us: None, total_us: self.time.since(started_at).as_micros() as u64 },
             result: StateKind::Leased,
         };
         let open = self.directory.destination(lease.delivery.lane).unwrap().open();
         let attempt = self.chance(3).then_some(attempt);
+        let seen = attempt.as_ref().map(|attempt| attempt.outcome);
+        self.watch.ended(lease.delivery.lane, seen, started_at, self.time);
         let draw = self.random.random();
         let ended_at = self.time;
         let terms = Terms::default();
@@ -344,7 +396,8 @@ impl Simulation {
         };
         self.note(format!("{:?} becomes {status:?}", lane.endpoint));
         self.put_endpoint(lane, enable);
-        let endpoint = Endpoint { status, ..old.endpoint.clone() };
+        let endpoint = Endpoint { status, updated_at: self.time, ..old.endpoint.clone() };
+        self.watch.changed(lane);
         let mut endpoints = tenant.endpoints.clone();
         endpoints.insert(lane.endpoint, Arc::new(Destination::new(endpoint, 1).unwrap()));
         self.directory.show(Tenant { endpoints, list_version: tenant.list_version + 1, ..(*tenant).clone() });
@@ -360,8 +413,8 @@ impl Simulation {
         self.note("crash".into());
         self.life += 1;
         self.store.drop_leases();
-        self.plan = Plan::new(CAPS);
-        self.in_flight.clear();
+        self.plan = Plan::new(self.caps);
+        self.watch.crashed();
         for lane in self.lanes.clone() {
             if let Err(reason) = self.directory.destination(lane).unwrap().open() {
                 let what = Cancel::Lane { lane, limit: usize::MAX };
@@ -372,19 +425,25 @@ impl Simulation {
     }
 
     /// What must hold at every step.
-    fn check(&self) {
-        let total: u32 = self.in_flight.values().sum();
-        assert_eq!(total as usize, self.plan.in_flight(), "a permit for each attempt on its way, and none else");
-        assert!(total as usize <= CAPS.in_flight);
-        assert!(self.plan.unanswered_add_up());
+    fn check(&mut self) {
+        let total = self.watch.on_their_way();
+        assert_eq!(total, self.plan.in_flight(), "a permit for each attempt on its way, and none else");
+        assert!(total <= self.caps.in_flight);
+        assert!(self.plan.permits.add_up());
         let mut origins: HashMap<String, u32> = HashMap::new();
-        for (lane, count) in &self.in_flight {
+        let mut due = Vec::new();
+        let claimable = now(self.store.due_lanes(self.time, None, usize::MAX)).unwrap().lanes;
+        for lane in &self.lanes {
             let destination = self.directory.destination(*lane).unwrap();
-            let most = destination.endpoint.settings.max_in_flight.unwrap_or(CAPS.per_endpoint);
-            assert!(*count <= most, "{count} to {lane:?}");
-            *origins.entry(destination.origin.clone()).or_insert(0) += count;
+            let known = self.plan.permits.remembered(*lane);
+            *origins.entry(destination.origin.clone()).or_insert(0) += known.in_flight;
+            let rests = known.breaker.rested(self.time).is_err();
+            if destination.open().is_ok() && !rests && claimable.contains(lane) {
+                due.push(*lane);
+            }
         }
-        assert!(origins.values().all(|count| *count <= CAPS.per_origin));
+        assert!(origins.values().all(|count| *count <= self.caps.per_origin));
+        self.watch.nobody_is_forgotten(&due, self.time);
     }
 
     /// What must hold once everything has healed and calmed down.
@@ -426,7 +485,17 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn the_runs_are_not_empty() {
     let traces: Vec<String> = (0..50).flat_map(|seed| Simulation::new(seed).run()).collect();
-    for word in ["Delivered", "Dead", "Canceled", "crash", "a settlement fails", "never ended", "Disabled"] {
+    for word in [
+        "Delivered",
+        "Dead",
+        "Canceled",
+        "crash",
+        "a settlement fails",
+        "never ended",
+        "Disabled",
+        "1 rests",
+        "1 asked for",
+    ] {
         assert!(traces.iter().any(|line| line.contains(word)), "no run showed: {word}");
     }
 }
