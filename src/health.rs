@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::delivery::{Failure, Outcome};
+use crate::standing::Failing;
 use crate::time::Timestamp;
 
 /// After this many timeouts in a row an endpoint is held to [`TIMING_OUT_CAP`] requests at once.
@@ -62,6 +63,8 @@ pub struct EndpointHealth {
     pub in_flight: u32,
     /// How long it holds its permits.
     pub pace: Pace,
+    /// How long it has done nothing but fail, over restarts; `None` if it last succeeded.
+    pub failing: Option<Failing>,
 }
 
 /// What is remembered of an endpoint, to be shown.
@@ -80,7 +83,7 @@ impl Remembered {
             BreakerState::Resting { .. } => 0,
             BreakerState::Closed | BreakerState::Probing => self.health.cap(self.breaker.cap(most)),
         };
-        EndpointHealth { breaker, failures, cap, in_flight: self.in_flight, pace: self.health.pace() }
+        EndpointHealth { breaker, failures, cap, in_flight: self.in_flight, pace: self.health.pace(), failing: None }
     }
 }
 

@@ -16,6 +16,8 @@ mod document;
 mod door;
 #[path = "api/idempotency.rs"]
 mod idempotency;
+#[path = "api/intake.rs"]
+mod intake;
 #[path = "api/log.rs"]
 mod log;
 #[path = "api/options.rs"]

@@ -165,6 +165,22 @@ impl Client {
         Ok(Posted { value, repeated })
     }
 
+    /// Posts messages, one a line and each under a key of its own, and gives the result of each, in order. A post that found
+    /// no connection is tried once more.
+    pub(super) async fn post_lines<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        lines: bytes::Bytes,
+    ) -> Result<Vec<Result<Posted<T>, Refusal>>, Refusal> {
+        let mut answer = self.call(Method::POST, path, &Query::new(), Some(lines.clone()), None).await;
+        if matches!(answer, Err(Refusal::NoConnection(_))) {
+            answer = self.call(Method::POST, path, &Query::new(), Some(lines), None).await;
+        }
+        let body = answer?.body;
+        let results = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        results.map(result_of_line).collect()
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -266,6 +282,29 @@ fn deepest(error: &dyn std::error::Error) -> String {
         deepest = source;
     }
     deepest.to_string()
+}
+
+/// What the result of one line says.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LineResult {
+    status: u16,
+    #[serde(default)]
+    repeated: bool,
+    retry_after_seconds: Option<u64>,
+}
+
+/// # Errors
+/// It is none.
+fn result_of_line<T: DeserializeOwned>(line: &[u8]) -> Result<Result<Posted<T>, Refusal>, Refusal> {
+    let unreadable = |error| Refusal::NoAnswer(unreadable(&error));
+    let LineResult { status, repeated, retry_after_seconds } = serde_json::from_slice(line).map_err(unreadable)?;
+    if (200..300).contains(&status) {
+        let value = serde_json::from_slice(line).map_err(unreadable)?;
+        return Ok(Ok(Posted { value, repeated }));
+    }
+    let retry_after = retry_after_seconds.map(Duration::from_secs);
+    Ok(Err(Refusal::Answered { status, text: sentence(status, line), retry_after }))
 }
 
 /// The API's two forms of an error.

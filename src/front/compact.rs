@@ -10,7 +10,7 @@ impl Ringback {
     /// removed from a store is free for what comes later, but the folder does not shrink by itself; nor are the bytes of
     /// what was removed overwritten until then.
     ///
-    /// Everything else goes on meanwhile, somewhat slower; for its duration the disk needs room for the copy, about three
+    /// Everything else goes on meanwhile, somewhat slower; for its duration the disk needs room for the copy, about four
     /// times the kept bytes at most. A compaction that is under way is joined, and [`health`](Ringback::health) says how
     /// far it is. It goes on if this future is dropped. A crash at any moment leaves the store as it was, or compacted.
     ///

@@ -190,14 +190,16 @@ impl Ringback {
     }
 
     /// How an endpoint stands in the dispatcher's eyes: whether it rests, and what it may have on its way. Kept in memory
-    /// alone: while nothing is delivered, and after a restart, nothing is known of any endpoint.
+    /// alone: while nothing is delivered, and after a restart, nothing is known of any endpoint, but for how long it has
+    /// done nothing but fail.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn endpoint_health(&self, application: ApplicationId, id: EndpointId) -> Result<EndpointHealth, Error> {
         let destination = self.destination(application, id)?;
         let most = destination.endpoint.settings.max_in_flight.unwrap_or(self.inner.config.max_in_flight_per_endpoint);
-        Ok(self.inner.board.remembered(destination.lane()).shown(most, self.now()))
+        let shown = self.inner.board.remembered(destination.lane()).shown(most, self.now());
+        Ok(EndpointHealth { failing: self.failing(application, id)?, ..shown })
     }
 
     /// Reveals an endpoint's newest secret; `None` if it has none.

@@ -106,13 +106,13 @@ impl Ringback {
                 continue;
             }
             tokio::select! {
-                closed = self.delete_what_is_settled() => match closed {
-                    Error::Closed => return std::future::pending().await,
-                    error => {
-                        tracing::warn!(%error, "payloads that are to go wait for the store");
-                        tokio::time::sleep(AFTER_FAILURE).await;
+                error = self.delete_what_is_settled() => {
+                    if error == Error::Closed {
+                        return std::future::pending().await;
                     }
-                },
+                    tracing::warn!(%error, "payloads that are to go wait for the store");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
                 () = changed => {}
             }
         }
@@ -200,9 +200,9 @@ mod tests {
     async fn a_rule_that_contradicts_the_server_s_is_refused() {
         let ringback = Fixture::new().open().await;
         let long = Retention { keep_payloads: Some(DAY * 91), ..Retention::default() };
-        let field = |error: Error| match error {
-            Error::Invalid(invalid) => invalid.field().to_owned(),
-            error => panic!("{error}"),
+        let field = |error: Error| {
+            let Error::Invalid(invalid) = error else { panic!("{error}") };
+            invalid.field().to_owned()
         };
         let new = NewApplication { retention: long, ..NewApplication::named("A") };
         assert_eq!(field(ringback.create_application(new.clone()).await.unwrap_err()), "retention.keepPayloadsDays");

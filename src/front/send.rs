@@ -59,9 +59,8 @@ impl Ringback {
     ///
     /// # Errors
     /// For the whole batch: [`Error::NotFound`], [`Error::Overloaded`], [`Error::Storage`], and
-    /// [`Error::Invalid`] (`messages`) if there are more than `Config::max_batch`. After [`Error::Storage`] or
-    /// [`Error::Overloaded`] some of them may have been stored: send again with the same idempotency keys or event
-    /// ids.
+    /// [`Error::Invalid`] (`messages`) if there are more than `Config::max_batch`. After [`Error::Overloaded`] none of them
+    /// is stored. After [`Error::Storage`] some may be: send again with the same idempotency keys or event ids.
     pub async fn send_batch(
         &self,
         application: ApplicationId,
@@ -140,7 +139,16 @@ impl Ringback {
                 break;
             }
             let sent: Vec<Arc<Message>> = batch.iter().map(|item| Arc::clone(&item.message)).collect();
-            let stored = self.inner.store.enqueue(batch).await?;
+            let stored = match self.inner.store.enqueue(batch).await {
+                Ok(stored) => stored,
+                // What was stored before stays stored, and its sender is to know.
+                Err(error) if attempt > 0 => {
+                    let error = Error::from(error);
+                    places.into_iter().for_each(|(place, _)| results[place] = Some(Err(error.clone())));
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
             waiting = Vec::new();
             for (((place, new), message), enqueued) in places.into_iter().zip(sent).zip(stored) {
                 match answer(&message, enqueued) {

@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::guesses::{Guesses, Presented, Refused};
 use super::operations::{
     applications, attempts, cancels, compact, deliveries, doctor, endpoint_health, endpoints, erase, event_types,
-    headers, health, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
+    headers, health, intake, messages, missing, profiles, replays, secrets, switch, tasks, tokens,
 };
 use super::problem::Problem;
 use super::source::Source;
@@ -81,6 +81,7 @@ fn operations() -> OpenApiRouter<Arc<Api>> {
         headers::routes(),
         messages::routes(),
         cancels::routes(),
+        intake::routes(),
         attempts::routes(),
         deliveries::routes(),
         replays::routes(),

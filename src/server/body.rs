@@ -14,7 +14,7 @@ use super::api::Api;
 use super::problem::Problem;
 
 /// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much larger than its payload a request may be.
 const BESIDE_THE_PAYLOAD: usize = 64 * 1024;
 
@@ -47,14 +47,22 @@ impl FromRequest<Arc<Api>> for Raw {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Raw, Problem> {
-        let limit = api.ringback.config().max_payload + BESIDE_THE_PAYLOAD;
-        let announced =
-            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: usize| length > limit) {
-            return Err(Problem::too_large("request", limit));
-        }
-        collect(request.into_body(), limit).await.map(Raw)
+        up_to(request, largest(api)).await.map(Raw)
     }
+}
+
+/// How large a request, or the part of one, may be that has one message.
+pub(super) fn largest(api: &Api) -> usize {
+    api.ringback.config().max_payload + BESIDE_THE_PAYLOAD
+}
+
+/// All of a request's body, which has so many bytes at most.
+pub(super) async fn up_to(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        return Err(Problem::too_large("request", limit));
+    }
+    collect(request.into_body(), limit).await
 }
 
 async fn collect(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {

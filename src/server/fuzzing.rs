@@ -31,7 +31,7 @@ const TOKEN: &str = "an operator's token";
 const INPUTS: u32 = 256;
 
 /// What bodies are sent to.
-const OPERATIONS: [(&str, &str); 14] = [
+const OPERATIONS: [(&str, &str); 15] = [
     ("POST", "/app"),
     ("PUT", "/app/acme"),
     ("PATCH", "/app/acme"),
@@ -46,6 +46,7 @@ const OPERATIONS: [(&str, &str); 14] = [
     ("PUT", "/event-type/call.ended"),
     ("POST", "/app/acme/replay/preview"),
     ("POST", "/auth/app-portal-access/acme"),
+    ("POST", "/app/acme/cancel"),
 ];
 
 /// Lists, and how the ids of their items begin.

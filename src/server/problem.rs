@@ -5,10 +5,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ringback::{Error, Invalid};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// After how many seconds a request that was refused for want of room may come again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+pub(super) const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The code of a request that the server has no room for.
 const OVERLOADED: &str = "overloaded";
@@ -106,11 +108,45 @@ impl Problem {
         Problem { status: StatusCode::UNPROCESSABLE_ENTITY, detail: Detail::Fields(vec![item]) }
     }
 
+    /// Whether it was refused for want of room, or because it cannot be written now.
+    fn may_come_again(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+    }
+
     /// Whether nothing was done, so that the same request may be tried again. A store that could not write may have
     /// written; one that had no room has not.
     pub(super) fn changed_nothing(&self) -> bool {
         let no_room = matches!(&self.detail, Detail::Text { code, .. } if *code == OVERLOADED);
         self.status.is_client_error() || self.status == StatusCode::NOT_IMPLEMENTED || no_room
+    }
+}
+
+/// A problem as a part of an answer: of one message of several.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PartOut {
+    /// What the status of an answer of its own would be.
+    pub(super) status: u16,
+    /// For programs, unless a value is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// What is wrong: words, or the values as in an answer with 422.
+    #[schema(value_type = Object)]
+    detail: Value,
+    /// After how many seconds it may be tried again, if there was no room for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_after_seconds: Option<u64>,
+}
+
+impl From<Problem> for PartOut {
+    fn from(problem: Problem) -> PartOut {
+        let again = problem.may_come_again();
+        let (code, detail) = match problem.detail {
+            Detail::Text { code, detail } => (Some(code), Value::from(detail)),
+            Detail::Fields(fields) => (None, serde_json::to_value(fields).expect("plain data with texts as keys")),
+        };
+        let retry_after_seconds = again.then_some(RETRY_AFTER_SECONDS);
+        PartOut { status: problem.status.as_u16(), code, detail, retry_after_seconds }
     }
 }
 
@@ -148,13 +184,14 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let again = self.may_come_again();
         let mut response = match self.detail {
             Detail::Text { code, detail } => Json(HttpErrorOut { code, detail }).into_response(),
             Detail::Fields(detail) => Json(HTTPValidationError { detail }).into_response(),
         };
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        if again {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         if self.status == StatusCode::UNAUTHORIZED {

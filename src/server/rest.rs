@@ -75,6 +75,10 @@ impl HttpBody for Shared {
     }
 }
 
+/// Marks an answer that is written while its request is read: the rest of that is the answer's business.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadsOn;
+
 /// Answers a request, and gives the answer once the request is read.
 pub(super) async fn is_read(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
@@ -86,6 +90,9 @@ pub(super) async fn is_read(request: Request, next: Next) -> Response {
     let place = parts.extensions.get::<Arc<Place>>().cloned();
     let mut shared = Shared(Arc::new(Mutex::new(Reading { body, ended: false, place })));
     let response = next.run(Request::from_parts(parts, Body::new(shared.clone()))).await;
+    if response.extensions().get::<ReadsOn>().is_some() {
+        return response;
+    }
     // The answer stands, and what is left of the request is the client's doing.
     let place = shared.lock().place.take();
     place.inspect(|place| place.is_the_clients_turn());

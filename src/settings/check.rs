@@ -86,9 +86,9 @@ fn config(in_force: &InForce) -> Result<ringback::Config, Error> {
     config.idempotency_window = seconds(Key::IdempotencyWindowSeconds, 365 * DAY)?;
     config.keep_delivered = days(Key::KeepDeliveredDays)?;
     config.keep_ended = days(Key::KeepEndedDays)?;
-    let some_days = |key| match in_force.get(key).value {
-        Value::Absent => Ok(None),
-        _ => days(key).map(Some),
+    let some_days = |key| match in_force.get(key).value == Value::Absent {
+        true => Ok(None),
+        false => days(key).map(Some),
     };
     config.keep_payloads = some_days(Key::KeepPayloadsDays)?;
     config.keep_attempts = some_days(Key::KeepAttemptsDays)?;

@@ -45,10 +45,7 @@ fn without_any_setting_the_defaults_are_those_of_the_library() {
         (library.max_in_flight_per_application, library.throttle_rate, library.breaker_failures)
     );
     assert_eq!((ours.breaker_rest, ours.breaker_max_rest), (library.breaker_rest, library.breaker_max_rest));
-    assert_eq!(
-        (ours.idempotency_window, ours.keep_delivered, ours.keep_ended),
-        (library.idempotency_window, library.keep_delivered, library.keep_ended)
-    );
+    assert_eq!((ours.idempotency_window, ours.retention()), (library.idempotency_window, library.retention()));
     assert_eq!(
         (ours.disable_after, ours.disable_after_failures, &ours.operational_application),
         (library.disable_after, library.disable_after_failures, &library.operational_application)
@@ -119,6 +116,9 @@ fn every_complaint_about_the_file_has_its_line() {
         ("disable_after_failures = 0", "x.toml:1: disable_after_failures: must be at least 1"),
         ("operational_application = 'a b'", "x.toml:1: operational_application: must have 1 to 256 characters"),
         ("operational_application = 'app_1'", "x.toml:1: operational_application: must not start with app_"),
+        ("keep_payloads_days = 91", "x.toml:1: keep_payloads_days: must be more than 0, and not longer than"),
+        ("keep_attempts_days = 0", "x.toml:1: keep_attempts_days: must be more than 0"),
+        ("delete_on_success = true\nkeep_payloads_days = 1", "x.toml:1: delete_on_success: must not be set with"),
         ("keep_ended_days = 36501", "x.toml:1: keep_ended_days: must be between 0 and 36500"),
         ("listen = 'localhost:8071'", "x.toml:1: listen: must be an address and a port"),
         ("allow_network = '10.0.0.0/8'", "x.toml:1: allow_network: must be a list of texts"),
@@ -374,6 +374,9 @@ fn the_example_file_is_read_and_says_the_defaults() {
     let secrets = [("ACME_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), ("ACME_API_KEY", "key")];
     let settings = read(example, &secrets, &[]).unwrap();
     assert!(!settings.declared.applications.is_empty() && !settings.declared.profiles.is_empty());
+    let kept = settings.declared.applications[0].new.retention;
+    let half_days = |days: u64| std::time::Duration::from_secs(days * 43_200);
+    assert_eq!((kept.keep_delivered, kept.keep_payloads), (Some(half_days(28)), Some(half_days(5))));
     // Each setting stands in it, behind a `#` or not, with the default where there is one.
     for key in Key::ALL {
         let line = example

@@ -25,7 +25,12 @@ async fn reason(api: &Api) -> Value {
 
 #[tokio::test]
 async fn an_endpoint_that_only_fails_is_disabled_over_kills_and_enabled_with_what_it_missed() {
-    let settings = [("RINGBACK_DISABLE_AFTER_SECONDS", "2"), ("RINGBACK_OPERATIONAL_APPLICATION", "operations")];
+    let settings = [
+        ("RINGBACK_DISABLE_AFTER_SECONDS", "2"),
+        ("RINGBACK_OPERATIONAL_APPLICATION", "operations"),
+        // Without rests, so that it fails often enough within a few seconds.
+        ("RINGBACK_BREAKER_FAILURES", "0"),
+    ];
     let mut api = Api::start_with(&settings).await;
     let operator = Receiver::answering(204).await;
     api.http.post("/app/operations/endpoint", json!({"url": operator.url})).await.is(201);
@@ -33,6 +38,9 @@ async fn an_endpoint_that_only_fails_is_disabled_over_kills_and_enabled_with_wha
     let (receiver, answers) = endpoint(&api, 503).await;
     let message = api.send("acme", json!({"n": 1})).await;
     receiver.expect(8).await;
+    let health = api.http.get(&format!("{MAIN}/health")).await.is(200);
+    assert!(health["failing"]["failures"].as_u64().unwrap() >= 1 && health["failing"]["since"].is_string(), "{health}");
+    assert!(health["failing"]["disableAt"].is_string() && health["failing"]["warned"].is_boolean(), "{health}");
     api.kill_and_restart().await;
     until(|| async { reason(&api).await == "failing" }).await;
     assert!(receiver.count() >= 10, "it has failed often enough: {}", receiver.count());
@@ -58,6 +66,7 @@ async fn an_endpoint_that_only_fails_is_disabled_over_kills_and_enabled_with_wha
     assert_eq!((&enabled["disabled"], &enabled["disabledReason"]), (&json!(false), &Value::Null));
     assert_eq!(enabled["replay"]["total"], 1);
     until(|| async { state(&api).await == "delivered" }).await;
+    assert_eq!(api.http.get(&format!("{MAIN}/health")).await.is(200)["failing"], Value::Null);
     until(|| async { told("endpoint.enabled").len() == 1 }).await;
 }
 

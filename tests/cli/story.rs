@@ -177,7 +177,7 @@ async fn what_an_endpoint_never_got_is_previewed_and_replayed_also_to_a_url() {
     let made = all.iter().find(|endpoint| endpoint["id"] == job["toEndpointId"]).unwrap();
     assert_eq!((&made["url"], &made["replayOnly"]), (&spare.url.as_str().into(), &true.into()));
     let refused = served.run(&["replay", "acme", "--what", "missing", "--yes"]).await;
-    assert!(refused.code == 5 && refused.stderr.contains("endpointId"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("endpointId"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -41,9 +41,11 @@ pub async fn send(folder: &Path, receiver: &str, start: u64, compacting: bool) {
             }
         });
     }
-    while compacting {
-        ringback.compact().await.unwrap();
-        say("compacted");
+    if compacting {
+        loop {
+            ringback.compact().await.unwrap();
+            say("compacted");
+        }
     }
     running.await.unwrap();
 }

@@ -463,7 +463,7 @@ async fn an_order_whose_rows_are_damaged_is_kept_all_the_same() {
         world.run();
         world.all_ended(&sent).await;
         assert_eq!(bodies(&receiver), ["0", "1", "2"]);
-        assert_eq!(world.ringback.health().await.unwrap().open, 0);
+        until(async || world.ringback.health().await.unwrap().open == 0).await;
         assert_eq!(world.ringback.health().await.unwrap().open_bytes, 0);
     }
 }
@@ -513,9 +513,11 @@ async fn no_damage_blocks_a_key_for_ever() {
         world.reopen().await;
         let later = ordered(&world, "3").await;
         world.run();
-        // What nothing meets by itself is found by looking for it.
-        let query = CountQuery::default();
-        world.ringback.counts(world.app, query).await.unwrap();
+        if loss == "stray" {
+            // Nothing meets it by itself: it is found by looking for it, as the doctor does.
+            assert!(matches!(world.state(later).await, State::Held { .. }));
+            world.ringback.counts(world.app, CountQuery::default()).await.unwrap();
+        }
         until(async || world.state(later).await.kind() == StateKind::Delivered).await;
         until(async || world.ringback.health().await.unwrap().open == 0).await;
         for message in &sent[1..] {

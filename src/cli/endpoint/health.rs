@@ -21,6 +21,15 @@ pub(in crate::cli) struct Health {
     in_flight: u32,
     #[serde(default)]
     pace: String,
+    failing: Option<Failing>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failing {
+    since: String,
+    failures: u64,
+    disable_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,6 +61,10 @@ impl Health {
         out.field("on their way", &format!("{} of {} that may be now", self.in_flight, self.cap))?;
         if held.is_none() && self.failures > 0 {
             out.field("failures", &format!("{} in a row", self.failures))?;
+        }
+        if let Some(Failing { since, failures, disable_at }) = &self.failing {
+            out.field("failing", &format!("since {since}, {failures} times"))?;
+            out.field("disabled at", disable_at.as_deref().unwrap_or("never"))?;
         }
         Ok(())
     }

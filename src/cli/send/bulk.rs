@@ -1,15 +1,13 @@
-//! `ringback send --ndjson`: many messages, several at once, and a word on each that was not stored.
+//! `ringback send --ndjson`: many messages, some at once, and a word on each that was not stored.
 //!
 //! Invariants: a line's refusal costs no other line anything; a line's key is made of its number and its bytes, so a second
-//! run stores nothing twice; no more lines are in memory than are under way.
+//! run stores nothing twice; no more lines are in memory than are sent at once.
 
 use std::cell::Cell;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
@@ -23,6 +21,10 @@ use crate::cli::exit::{Exit, Problem};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::target::Session;
 
+/// How many bytes are sent at once, the line that goes beyond included.
+const BITE_BYTES: usize = 4 << 20;
+/// How long the next line may take to go out with those before it.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// The longest pause before a line is tried again, whatever the server says.
 const MOST_PATIENT: Duration = Duration::from_secs(300);
 
@@ -31,7 +33,8 @@ const MOST_PATIENT: Duration = Duration::from_secs(300);
 pub(super) struct Run<'a> {
     pub(super) app: &'a str,
     pub(super) run_id: &'a str,
-    pub(super) in_flight: usize,
+    /// How many lines are sent at once.
+    pub(super) bite: usize,
     /// Whether it was said that the server is busy.
     pub(super) told: &'a Cell<bool>,
 }
@@ -91,7 +94,8 @@ enum Sending {
     Interrupted,
 }
 
-/// Sends the lines. Those that are read go out while the next one is waited for: whoever writes them may take a break.
+/// Sends the lines, a bite after the other. What is read goes out while the next line is waited for: whoever writes them may
+/// take a break.
 async fn send_all(
     session: &Session,
     run: Run<'_>,
@@ -99,59 +103,114 @@ async fn send_all(
     bar: &ProgressBar,
     counts: &mut Counts,
 ) -> Result<(), Sending> {
-    let mut under_way = FuturesUnordered::new();
     let mut at_end = false;
-    while !at_end || !under_way.is_empty() {
-        tokio::select! {
-            line = lines.next(), if !at_end && under_way.len() < run.in_flight => {
-                let Some(line) = line.map_err(Sending::Unreadable)? else {
-                    at_end = true;
-                    continue;
-                };
-                counts.lines += 1;
-                bar.set_position(lines.read);
-                match line {
-                    Line::Read(line) if line.trim_ascii().is_empty() => counts.empty += 1,
-                    Line::Read(line) => under_way.push(one(session, run, counts.lines, line)),
-                    Line::TooLong => {
-                        let number = counts.lines;
-                        refused(session, bar, counts, number, "is longer than 17 MiB").map_err(Sending::Failed)?;
+    while !at_end {
+        let mut bite = Vec::new();
+        let mut bytes = 0;
+        while bite.len() < run.bite && bytes < BITE_BYTES {
+            let next = async {
+                // Nothing is lost if this is given up.
+                match bite.is_empty() {
+                    true => Some(lines.next().await),
+                    false => tokio::time::timeout(TOGETHER, lines.next()).await.ok(),
+                }
+            };
+            let Some(line) = next.await else { break };
+            let Some(line) = line.map_err(Sending::Unreadable)? else {
+                at_end = true;
+                break;
+            };
+            counts.lines += 1;
+            bar.set_position(lines.read);
+            let number = counts.lines;
+            match line {
+                Line::Read(line) if line.trim_ascii().is_empty() => counts.empty += 1,
+                Line::Read(line) => match keyed(run.run_id, number, &line) {
+                    Ok(line) => {
+                        bytes += line.len();
+                        bite.push((number, line));
                     }
+                    // The server could not even say which member is wrong.
+                    Err(error) => {
+                        let text = format!("is not a JSON object: {error}");
+                        refused(session, bar, counts, number, &text).map_err(Sending::Failed)?;
+                    }
+                },
+                Line::TooLong => {
+                    refused(session, bar, counts, number, "is longer than 17 MiB").map_err(Sending::Failed)?;
                 }
             }
-            Some(ended) = under_way.next() => {
-                note(session, bar, counts, ended).map_err(Sending::Failed)?;
-                bar.set_message(format!("{} stored", counts.stored));
+        }
+        send_bite(session, run, bite, bar, counts).await.map_err(Sending::Failed)?;
+        bar.set_message(format!("{} stored", counts.stored));
+    }
+    Ok(())
+}
+
+/// Sends some lines, those that there is no room for as often as the server asks for patience.
+async fn send_bite(
+    session: &Session,
+    run: Run<'_>,
+    mut bite: Vec<(u64, Vec<u8>)>,
+    bar: &ProgressBar,
+    counts: &mut Counts,
+) -> Result<(), Problem> {
+    while !bite.is_empty() {
+        let mut text = Vec::with_capacity(bite.iter().map(|(_, line)| line.len() + 1).sum());
+        for (_, line) in &bite {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        let sent = session.api.post_lines::<Stored>(&["app", run.app, "msg", "ndjson"], text.into()).await;
+        let results = match sent {
+            Ok(results) => results,
+            Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), text }) => {
+                wait_for_room(session, run, wait, &text).await;
+                continue;
             }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        if results.len() != bite.len() {
+            return Err(Problem::new(Exit::Unreachable, "the server's answer ended before its last line"));
+        }
+        let mut again = Vec::new();
+        let mut busy: Option<(Duration, String)> = None;
+        for ((number, line), result) in bite.into_iter().zip(results) {
+            match result {
+                Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), text }) => {
+                    busy = Some(busy.map_or((wait, text), |(longest, text)| (longest.max(wait), text)));
+                    again.push((number, line));
+                }
+                result => note(session, bar, counts, Ended { number, result })?,
+            }
+        }
+        bite = again;
+        if let Some((wait, text)) = busy {
+            wait_for_room(session, run, wait, &text).await;
         }
     }
     Ok(())
 }
 
-/// Sends a line, as often as the server asks for patience.
-async fn one(session: &Session, run: Run<'_>, number: u64, line: Vec<u8>) -> Ended {
-    let line = Bytes::from(line);
-    let key = key(run.run_id, number, &line);
-    // What is no JSON object is refused here: the server could not even say which member is wrong.
-    let checked = serde_json::from_slice::<std::collections::BTreeMap<String, &RawValue>>(&line).map(|_| ());
-    if let Err(error) = checked {
-        let text = format!("is not a JSON object: {error}");
-        return Ended { number, result: Err(Refusal::Answered { status: 422, text, retry_after: None }) };
+async fn wait_for_room(session: &Session, run: Run<'_>, wait: Duration, text: &str) {
+    if !run.told.replace(true) {
+        session.out.note(&format!("the server takes no more for now, and is waited for: {text}"));
     }
-    let path = ["app", run.app, "msg"];
-    let query = vec![("with_content", "false".to_owned())];
-    loop {
-        let sent = session.api.post_bytes(&path, &query, line.clone(), Some(&key)).await;
-        match sent {
-            Err(Refusal::Answered { status: 429 | 503, retry_after: Some(wait), text }) => {
-                if !run.told.replace(true) {
-                    session.out.note(&format!("the server takes no more for now, and is waited for: {text}"));
-                }
-                tokio::time::sleep(wait.clamp(Duration::from_millis(100), MOST_PATIENT)).await;
-            }
-            result => return Ended { number, result },
-        }
+    tokio::time::sleep(wait.clamp(Duration::from_millis(100), MOST_PATIENT)).await;
+}
+
+/// A line with its key as its first member, unless it has one of its own. The other bytes stay as they are.
+fn keyed(run_id: &str, number: u64, line: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let members = serde_json::from_slice::<std::collections::BTreeMap<String, &RawValue>>(line)?;
+    let line = line.trim_ascii();
+    if members.contains_key("idempotencyKey") {
+        return Ok(line.to_vec());
     }
+    let key = key(run_id, number, line);
+    let comma = if members.is_empty() { "" } else { "," };
+    let mut keyed = format!(r#"{{"idempotencyKey":"{key}"{comma}"#).into_bytes();
+    keyed.extend_from_slice(&line[1..]);
+    Ok(keyed)
 }
 
 /// A key that is the same for the same line of the same run.
@@ -254,5 +313,19 @@ mod tests {
         let others = [key("", 2, b"{}"), key("", 1, b"{ }"), key("a", 1, b"{}"), key("\u{1}", 1, b"{}")];
         assert!(others.iter().all(|other| *other != first));
         assert!(first.len() <= 256 && first.is_ascii());
+    }
+
+    #[test]
+    fn a_key_stands_in_its_line_beside_all_that_was_there() {
+        let keyed = |line: &str| String::from_utf8(keyed("r", 7, line.as_bytes()).unwrap()).unwrap();
+        let key = key("r", 7, br#"{ "payload": {"n": 1.0} }"#);
+        assert_eq!(
+            keyed(r#" { "payload": {"n": 1.0} }"#),
+            format!(r#"{{"idempotencyKey":"{key}", "payload": {{"n": 1.0}} }}"#)
+        );
+        assert!(serde_json::from_str::<serde_json::Value>(&keyed("{}")).unwrap()["idempotencyKey"].is_string());
+        let own = r#"{"idempotencyKey":"mine","eventType":"a"}"#;
+        assert_eq!(keyed(own), own);
+        assert!(super::keyed("", 1, b"[1]").is_err());
     }
 }

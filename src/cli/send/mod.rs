@@ -71,8 +71,8 @@ pub(super) struct Options {
     /// Tells runs apart: with another id, the same lines are sent again
     #[arg(long, value_name = "ID", requires = "ndjson", default_value = "")]
     run_id: String,
-    /// How many messages of the file are under way at once
-    #[arg(long, value_name = "N", requires = "ndjson", default_value_t = 32,
+    /// How many messages of the file are sent at once
+    #[arg(long, value_name = "N", requires = "ndjson", default_value_t = 128,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: u16,
 }
@@ -103,8 +103,8 @@ struct MessageIn<'a> {
 pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Problem> {
     match (&options.ndjson, &options.event_type) {
         (Some(file), _) => {
-            let (told, in_flight) = (Cell::new(false), options.in_flight.into());
-            let run = bulk::Run { app: &options.app, run_id: &options.run_id, in_flight, told: &told };
+            let (told, bite) = (Cell::new(false), options.in_flight.into());
+            let run = bulk::Run { app: &options.app, run_id: &options.run_id, bite, told: &told };
             bulk::send(session, run, file).await
         }
         (None, Some(event_type)) => one(session, &options, event_type).await,

@@ -18,7 +18,7 @@ use crate::server::problem::Problem;
 /// Counts are taken while messages come and go: those that do not add up are taken this often again.
 const LOOKS: usize = 5;
 /// A compaction is advised where the folder takes so many times what is kept, and so many bytes beyond that.
-const WORTH_COMPACTING: u64 = 4;
+const WORTH_COMPACTING: u64 = 5;
 const WORTH_BYTES: u64 = 64 << 20;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -51,7 +51,7 @@ struct StoreOut {
     /// Deliveries that are being attempted.
     leased: u64,
     disk_bytes: u64,
-    /// Bytes of the messages and attempts that are kept. What is on disk beyond about three times this is free space,
+    /// Bytes of the messages and attempts that are kept. What is on disk beyond about four times this is free space,
     /// which a compaction gives back.
     kept_bytes: u64,
     /// Damaged records that were set aside since the start.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringback::{BreakerState, EndpointHealth, Pace, Timestamp};
+use ringback::{BreakerState, EndpointHealth, Failing, Pace, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,6 +31,29 @@ pub(super) struct EndpointHealthOut {
     in_flight: u32,
     /// `quick`, or `slow`: its attempts take a second and more, it does not answer, or nothing is known of it yet.
     pace: &'static str,
+    /// How long it has done nothing but fail, over restarts; `null` if it last succeeded.
+    failing: Option<FailingOut>,
+}
+
+/// How long an endpoint has done nothing but fail.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FailingOut {
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    failures: u64,
+    /// Whether the operator was warned that it will be disabled.
+    warned: bool,
+    /// When a failure disables it at the earliest; `null` where none does.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disable_at: Option<Timestamp>,
+}
+
+impl From<Failing> for FailingOut {
+    fn from(failing: Failing) -> Self {
+        let Failing { since, failures, warned, disable_at, .. } = failing;
+        FailingOut { since, failures, warned, disable_at }
+    }
 }
 
 /// Whether an endpoint gets requests.
@@ -60,6 +83,7 @@ impl From<EndpointHealth> for EndpointHealthOut {
                 Pace::Quick => "quick",
                 Pace::Slow => "slow",
             },
+            failing: health.failing.map(FailingOut::from),
         }
     }
 }

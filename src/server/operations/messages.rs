@@ -37,7 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// A message to be sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct MessageIn<'a> {
+pub(super) struct MessageIn<'a> {
     /// A dotted name. It need not be registered.
     #[schema(example = "call.completed")]
     event_type: String,
@@ -67,8 +67,12 @@ struct MessageIn<'a> {
     max_age: Option<u64>,
     /// What to find, cancel and erase it by, such as `user:123`: at most 20, each of at most 128 characters.
     tags: Option<Vec<String>>,
+    /// A key under which a repetition is answered with the first one's result; in place of the header, which only a
+    /// message that is sent alone has.
+    #[schema(max_length = 256)]
+    idempotency_key: Option<String>,
     /// The application, to be made with the uid of the path if it is not there.
-    application: Option<ApplicationIn>,
+    pub(super) application: Option<ApplicationIn>,
     /// Days. What the server keeps longer than this is refused: retention is the server's.
     payload_retention_period: Option<u64>,
     /// A payload as a text, in place of `payload`, which must be `{}`.
@@ -226,21 +230,14 @@ async fn create(
     Raw(raw): Raw,
 ) -> Result<Answer, Problem> {
     let mut given: MessageIn<'_> = body::read(&raw)?;
-    let payload = api.payload(&raw, &given)?;
+    let mut new = api.new_message(&raw, &given)?;
     let application = api.application_for(&named, given.application.take()).await?;
-    let mut new = NewMessage::bytes(given.event_type.clone(), payload);
-    for channel in given.channels.iter().flatten() {
-        new = new.channel(channel);
-    }
-    if let Some(id) = &given.event_id {
-        new = new.event_id(id);
-    }
-    if let Some(time) = given.occurred_at {
-        new = new.occurred_at(time);
-    }
-    new = with_options(new, &given);
-    if let Some(key) = once.key {
-        new = new.idempotency_key(key);
+    match (once.key, &given.idempotency_key) {
+        (Some(key), None) => new = new.idempotency_key(key),
+        (Some(header), Some(member)) if header != *member => {
+            return Err(Problem::invalid("body", "idempotencyKey", "is another one than the header's"));
+        }
+        (Some(_) | None, _) => {}
     }
     let with_content = query.with_content.unwrap_or(true);
     let sent = api.ringback.send(application, new).await?;
@@ -287,6 +284,25 @@ fn with_options(mut new: NewMessage, given: &MessageIn<'_>) -> NewMessage {
 }
 
 impl Api {
+    /// The message that is asked for by this part of a request's body.
+    pub(super) fn new_message(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<NewMessage, Problem> {
+        let payload = self.payload(raw, given)?;
+        let mut new = NewMessage::bytes(given.event_type.clone(), payload);
+        for channel in given.channels.iter().flatten() {
+            new = new.channel(channel);
+        }
+        if let Some(id) = &given.event_id {
+            new = new.event_id(id);
+        }
+        if let Some(time) = given.occurred_at {
+            new = new.occurred_at(time);
+        }
+        if let Some(key) = &given.idempotency_key {
+            new = new.idempotency_key(key);
+        }
+        Ok(with_options(new, given))
+    }
+
     /// The payload's bytes, as they stand in the request.
     fn payload(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
         let kept = &self.ringback.config();

@@ -12,6 +12,7 @@ pub(super) mod erase;
 pub(super) mod event_types;
 pub(super) mod headers;
 pub(super) mod health;
+pub(super) mod intake;
 pub(super) mod messages;
 pub(super) mod missing;
 pub(super) mod profiles;

@@ -211,11 +211,11 @@ impl Tables {
         let mut taken_up = BTreeSet::new();
         let answer = |replay: &Replay| match self.outlook(*replay, now) {
             Replayed::NotFound if taken_up.contains(&replay.delivery) => Replayed::Untouched,
-            outlook if outlook.is_taken_up() => {
+            Replayed::Reopened | Replayed::Added | Replayed::Hastened => {
                 taken_up.insert(replay.delivery);
                 Replayed::Untouched
             }
-            refused => refused,
+            refused @ (Replayed::InFlight | Replayed::NotFound | Replayed::Expunged | Replayed::Untouched) => refused,
         };
         let answers: Vec<Replayed> = batch.iter().map(answer).collect();
         answers.iter().any(|answer| *answer != Replayed::Untouched).then_some(answers)

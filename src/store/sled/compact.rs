@@ -176,9 +176,10 @@ impl Copying {
     }
 }
 
-/// What a copy of so many kept bytes may take on disk: rows beside them, and what was written more than once.
+/// What a copy of so many kept bytes may take on disk: rows beside them, and pages that were written more than once. Measured:
+/// 2.2 to 2.5 times with payloads of 1 KiB and more, 3.9 times with 300 bytes.
 pub(super) fn room_for(kept_bytes: u64) -> u64 {
-    kept_bytes.saturating_mul(3).saturating_add(EMPTY)
+    kept_bytes.saturating_mul(4).saturating_add(EMPTY)
 }
 
 impl Writer {
@@ -403,7 +404,8 @@ mod tests {
     async fn the_space_of_what_is_gone_comes_back_and_all_else_is_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await;
-        for round in 0..6 {
+        let mut levels = Vec::new();
+        for round in 0..8 {
             send(&store, round * 2_000..(round + 1) * 2_000).await;
             let state = State::Delivered { at: at(50_500) };
             let ends = claim(&store, 2_000).await.into_iter().map(|lease| Settlement {
@@ -415,12 +417,14 @@ mod tests {
             store.settle(Arc::new(ends.collect())).await.unwrap();
             let everything = Prune { now: at(99_000), delivered_before: at(99_000), limit: 10_000, ..Prune::default() };
             assert_eq!(store.prune(everything).await.unwrap().removed, 2_000);
+            levels.push(store.health().await.unwrap().disk_bytes);
         }
+        // What was removed is used again: the files level off, and do not grow with all that ever was.
+        assert!(levels[7] < levels[2] * 2, "{levels:?}");
         let ids: BTreeSet<_> = send(&store, 20_000..20_200).await.into_iter().collect();
         let leases = claim(&store, 10).await;
         let before = store.health().await.unwrap();
         let Compacted { before_bytes, after_bytes } = compact(&store).await.unwrap();
-        eprintln!("{before_bytes} -> {after_bytes}, {} kept", before.kept_bytes);
         assert!(after_bytes * 2 < before_bytes, "{before_bytes} became {after_bytes}");
         assert!(after_bytes <= room_for(before.kept_bytes), "{after_bytes} for {} kept", before.kept_bytes);
         let after = store.health().await.unwrap();
@@ -559,6 +563,29 @@ mod tests {
         let store = open(folder.path()).await;
         assert_eq!(kept(&store).await, ids);
         assert_eq!(databases(folder.path()), BTreeSet::from(["sled".to_owned()]));
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_whose_switch_fails_is_decided_by_the_folder_and_the_store_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let mut ids: BTreeSet<_> = send(&store, 0..100).await.into_iter().collect();
+        let draft = folder.path().join("CURRENT.new");
+        let in_the_way = draft.clone();
+        stop_at(&store, move |step| if step == Step::Synced { fs::create_dir(&in_the_way) } else { Ok(()) });
+        assert!(matches!(compact(&store).await, Err(Error::NotCompacted(_))));
+        fs::remove_dir(&draft).unwrap();
+        // It opens its files again, and finds the database that was in force.
+        while store.health().await.unwrap().failed.is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ids.extend(send(&store, 1_000..1_010).await);
+        assert_eq!(kept(&store).await, ids);
+        *store.shared.stop.lock().unwrap() = None;
+        compact(&store).await.unwrap();
+        assert_eq!(kept(&store).await, ids);
+        assert_eq!(databases(folder.path()).len(), 1);
         store.close().await.unwrap();
     }
 }

@@ -52,12 +52,13 @@ impl Writer {
             self.commit.put_unique(key, value);
         }
         if let Routing::To(endpoints) = &message.routing {
+            let ordered = row.key_hash();
             for endpoint in endpoints {
                 let entry = Entry {
                     message_id: message.id,
                     progress: Progress::new(message.due()),
                     bytes: row.length,
-                    ordered: message.key_hash(),
+                    ordered,
                     message: Some(Arc::clone(message)),
                     lost: None,
                 };
