@@ -36,8 +36,8 @@ pub(super) struct Options {
     app: Option<String>,
     #[command(flatten)]
     filter: Filter,
-    /// How many a second at most [default: the server's]
-    #[arg(long, value_name = "N")]
+    /// How many a second at most, 1 to 10,000 [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// Say how many there are, and do nothing
     #[arg(long, conflicts_with_all = ["rate", "yes", "wait"])]

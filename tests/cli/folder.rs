@@ -206,6 +206,11 @@ async fn a_person_is_erased_from_a_folder_and_from_its_files() {
     let stands = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(stands("Grace Hopper") && !stands("Ada Lovelace"));
     assert_eq!(on(&data, &["erase", "acme"]).await.code, 2, "nothing says what");
+    let call = ["send", "acme", "--type", "a.b", "--with", "{}", "--event-id", "call_9"];
+    on(&data, &call).await.ok();
+    let erased = on(&data, &["erase", "acme", "--message", "call_9", "--yes"]).await.ok();
+    assert!(erased.stdout.contains("1 messages"), "{erased:?}");
+    assert_eq!(on(&data, &["erase", "acme", "--message", "call_9", "--yes"]).await.code, 4, "it is gone");
     on(&data, &["erase", "acme", "--application", "--yes"]).await.ok();
     assert_eq!(on(&data, &["app", "get", "acme"]).await.code, 4);
 }
