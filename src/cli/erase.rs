@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::exit::{Exit, Problem};
 use super::interrupt::Interrupt;

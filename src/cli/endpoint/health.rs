@@ -55,9 +55,11 @@ impl Health {
 
     /// Shows it as fields. What is disabled gets nothing, whatever else is remembered of it.
     pub(super) fn show(&self, out: &Out, endpoint: &Endpoint) -> Result<(), Problem> {
+        if endpoint.disabled {
+            return out.field("health", "disabled: gets no requests");
+        }
         let held = self.held_back();
-        let stands = if endpoint.disabled { "disabled: gets no requests" } else { "takes requests" };
-        out.field("health", held.as_deref().filter(|_| !endpoint.disabled).unwrap_or(stands))?;
+        out.field("health", held.as_deref().unwrap_or("takes requests"))?;
         out.field("pace", &self.pace)?;
         out.field("on their way", &format!("{} of {} that may be now", self.in_flight, self.cap))?;
         if held.is_none() && self.failures > 0 {
