@@ -149,10 +149,15 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
         (Some(Action::List { app }), _) => jobs(session, app).await?,
         (Some(Action::Show { job: Named { app, job }, wait }), _) => {
             let job = session.api.get(&["app", app, "replay", job], &Vec::new()).await?;
-            if *wait {
+            // Nothing would come of it, and a folder that is open keeps the server out that it waits for.
+            let waits_for = if *wait { session.not_delivering().await } else { None };
+            if *wait && waits_for.is_none() {
                 return watch(session, app, job).await;
             }
             show(session, app, &job)?;
+            if let Some(why) = waits_for {
+                session.out.note(&format!("the job does nothing now: {why}"));
+            }
         }
         (Some(Action::Pause(named)), _) => change(session, named, "pause").await?,
         (Some(Action::Resume(named)), _) => change(session, named, "resume").await?,
