@@ -99,7 +99,7 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
                 return Ok(Exit::Done);
             }
         }
-        job = api.get(&["erase", &id], &Vec::new()).await?;
+        job = api.get(&["erase", &id], &Vec::new()).await.map_err(|problem| lost(problem, &id, options.compact))?;
     }
     if out.json() {
         out.raw(&job.raw)?;
@@ -115,4 +115,14 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
     }
     out.note("their bytes are gone from the store's files once it is compacted: ringback compact");
     Ok(Exit::Done)
+}
+
+/// The server ended, and the job did not.
+fn lost(problem: Problem, id: &str, compact: bool) -> Problem {
+    if problem.exit != Exit::Unreachable {
+        return problem;
+    }
+    let then = if compact { "; then: ringback compact" } else { "" };
+    let text = format!("{}\nthe job {id} goes on when the server runs again{then}", problem.text);
+    Problem { text, ..problem }
 }
