@@ -8,7 +8,7 @@
 //! on disk; only the store's thread inserts, removes and fills, after the disk has it; leases exist here alone
 //! (after a restart everything open is claimable at once).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::delivery::{DeliveryId, Lane, Progress};
@@ -196,6 +196,27 @@ impl Lanes {
         self.note_if_hungry(lane);
     }
 
+    /// Takes a waiting delivery out of the reach of claims, for a write that ends it or moves it: until that write is shown
+    /// a claim could give it yet. `false` if it is leased. A lease that ran out in a closed lane ends: nobody will claim
+    /// it anew.
+    pub(super) fn withhold(&mut self, lane: Lane, place: Place, now: Timestamp) -> bool {
+        if let Some(of) = self.lanes.get_mut(&lane)
+            && let Some(counter) = of.leased.get(&place).copied()
+        {
+            let until = self.leases.get(&counter).map(|leased| leased.until);
+            if !of.closed || until.is_some_and(|until| now < until) {
+                return false;
+            }
+            of.leased.remove(&place);
+            self.leases.remove(&counter);
+            if let Some(until) = until {
+                self.expiries.remove(&(until, counter));
+            }
+        }
+        self.remove(lane, place);
+        true
+    }
+
     /// A fresh message is not to be sent as it was: what goes out of this place is read from disk.
     pub(super) fn drop_cached(&mut self, lane: Lane, place: Place) {
         let entry = self.lanes.get_mut(&lane).and_then(|of| of.window.get_mut(&place));
@@ -218,10 +239,6 @@ impl Lanes {
     pub(super) fn is_leased(&self, lane: Lane, place: Place, now: Timestamp) -> bool {
         let Some(counter) = self.lanes.get(&lane).and_then(|of| of.leased.get(&place)) else { return false };
         self.leases.get(counter).is_some_and(|leased| now < leased.until)
-    }
-
-    pub(super) fn leased_places(&self, lane: Lane) -> HashSet<Place> {
-        self.lanes.get(&lane).map(|of| of.leased.keys().copied().collect()).unwrap_or_default()
     }
 
     pub(super) fn leased_until(&self, lane: Lane, place: Place) -> Option<Timestamp> {
