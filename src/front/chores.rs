@@ -1,11 +1,11 @@
 //! Chores beside delivering: sweeping up after closed endpoints, replay jobs, sealing anew, retention. One loop, no tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
-use crate::id::JobId;
+use crate::id::{ApplicationId, JobId};
 use crate::store::{Cancel, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -23,16 +23,25 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Agenda {
     prune_at: Timestamp,
-    /// Running jobs, the oldest first, and when each gets on.
-    jobs: BTreeMap<JobId, Timestamp>,
+    /// Running jobs, the oldest first: whose each is, and when it gets on.
+    jobs: BTreeMap<JobId, (ApplicationId, Timestamp)>,
     /// When events that there was no room for are sent.
     tell_at: Option<Timestamp>,
 }
 
 impl Agenda {
-    /// The jobs that get on, of which there are so many at most.
+    /// The jobs that get on, of which there are so many at most: the oldest of each application, then the second ones, …
+    /// So nobody's jobs keep those of another application waiting, however many they are.
     fn active(&self, most: usize) -> impl Iterator<Item = (JobId, Timestamp)> {
-        self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
+        let mut older: HashMap<ApplicationId, usize> = HashMap::new();
+        let rank = |(id, (of, at)): (&JobId, &(ApplicationId, Timestamp))| {
+            let rank = older.entry(*of).or_default();
+            *rank += 1;
+            (*rank, *id, *at)
+        };
+        let mut jobs: Vec<_> = self.jobs.iter().map(rank).collect();
+        jobs.sort_unstable();
+        jobs.into_iter().take(most).map(|(_, id, at)| (id, at))
     }
 
     /// When there is something to do again.
@@ -117,7 +126,7 @@ impl Ringback {
     async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
         for job in self.replay_jobs().await? {
             if job.status == JobStatus::Running {
-                agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+                agenda.jobs.entry(job.id).or_insert((job.application, Timestamp::ZERO));
             } else if !job.told {
                 self.tell_of_replay(job.id).await?;
             }
@@ -132,7 +141,11 @@ impl Ringback {
         let due: Vec<JobId> = active.filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
         for id in due {
             match self.advance_replay(id).await {
-                Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
+                Ok(Some(next)) => {
+                    if let Some((_, at)) = agenda.jobs.get_mut(&id) {
+                        *at = next;
+                    }
+                }
                 // Finished, paused, stopped, or its record is lost.
                 Ok(None) | Err(Error::NotFound(_)) => {
                     self.tell_of_replay(id).await?;
@@ -220,6 +233,40 @@ mod tests {
         fixture.clock.pass(DAY);
         assert_eq!(left().await, [running]);
         assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
+
+    #[tokio::test]
+    async fn the_jobs_of_one_application_do_not_keep_another_one_s_waiting() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let most = ringback.config().max_running_replays;
+        let mut jobs = Vec::new();
+        for wanted in [most + 1, 1] {
+            let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+            let endpoint = NewEndpoint::at("https://a.example/");
+            let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+            for _ in 0..3 {
+                let sent = ringback.send(app, NewMessage::bytes("a.b", "{}")).await.unwrap().id;
+                ringback.cancel(app, sent, None).await.unwrap();
+            }
+            let all = ReplayFilter { what: ReplayWhat::All, endpoint: Some(endpoint), ..ReplayFilter::default() };
+            for _ in 0..wanted {
+                jobs.push(ringback.start_replay(app, NewReplay::from(all.clone()).rate(1)).await.unwrap().id);
+            }
+        }
+        let mut agenda = Agenda { prune_at: Timestamp::MAX, ..Agenda::default() };
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let dealt_with = async |id: JobId| {
+            let job = ringback.replay_job(id).await.unwrap();
+            job.replayed + job.skipped
+        };
+        assert_eq!(
+            dealt_with(jobs[most + 1]).await,
+            1,
+            "it is the youngest of all, and the only one of its application"
+        );
+        assert_eq!((dealt_with(jobs[most - 2]).await > 0, dealt_with(jobs[most - 1]).await), (true, 0));
     }
 
     #[tokio::test]

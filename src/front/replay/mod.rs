@@ -104,7 +104,8 @@ impl Ringback {
 
     /// Starts a job that replays many deliveries at a rate. It goes on while [`run`](Ringback::run) runs, also after a
     /// restart. Messages that are sent after its start are left alone. Of more jobs than
-    /// [`Config::max_running_replays`](crate::Config::max_running_replays) the oldest get on, the others wait for them.
+    /// [`Config::max_running_replays`](crate::Config::max_running_replays) the oldest of each application get on, and the
+    /// others wait for them.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] names the field (`rate`, `since`, `endpoint`, `to`, `url`, …);
