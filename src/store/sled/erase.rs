@@ -156,6 +156,10 @@ impl Writer {
                 let kept = &mut self.commit.counters.kept_bytes;
                 *kept = kept.saturating_sub(value.len() as u64);
             }
+            if let Some(endpoint) = keys::read_endpoint(&key) {
+                // Nothing of the lane is to stay in memory either.
+                self.effects.push(Effect::Closed(Lane { application, endpoint }, false));
+            }
             self.commit.delete(key.to_vec());
             self.room("erased")?;
         }

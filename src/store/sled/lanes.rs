@@ -112,6 +112,7 @@ impl Lanes {
         of.closed = closed;
         self.reposition(lane);
         self.note_if_hungry(lane);
+        self.forget_empty(lane);
     }
 
     /// Lanes whose windows are to be filled. Each is named once, until it has been filled.
