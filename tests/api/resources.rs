@@ -330,7 +330,8 @@ async fn an_endpoint_that_rests_is_shown_with_when_its_rest_ends() {
     let settings = json!({"uid": "main", "maxInFlight": 2, "retry": {"delaysMs": [1, 1, 1], "jitter": 0}});
     let receiver = api.endpoint_that("acme", settings, |_, _| Behaviour::Answer(500)).await;
     let path = "/app/acme/endpoint/main/health";
-    let unknown = json!({"breaker": {"state": "closed"}, "failures": 0, "cap": 2, "inFlight": 0, "pace": "slow"});
+    let unknown = json!({"breaker": {"state": "closed"}, "failures": 0, "cap": 2, "inFlight": 0, "pace": "slow",
+        "failing": null});
     assert_eq!(api.http.get(path).await.is(200), unknown);
     let mut last = String::new();
     for _ in 0..6 {
