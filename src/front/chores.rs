@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
-use crate::id::{ApplicationId, JobId};
-use crate::store::{Cancel, Put, Record, RecordKey, RecordKind};
+use crate::id::{ApplicationId, JobId, MessageId};
+use crate::store::{Cancel, Prune, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::Ringback;
@@ -14,6 +14,8 @@ use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
 pub(super) const BITE: usize = 250;
+/// How many such writes there are before the other chores have their turn.
+const PRUNE_BITES: usize = 20;
 /// How long operational events wait that there was no room for.
 const UNTIL_ROOM: Duration = Duration::from_secs(5);
 /// How long the chores wait after the store failed.
@@ -23,6 +25,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Agenda {
     prune_at: Timestamp,
+    /// How far the pass of retention is that is under way.
+    pruning: Option<(ApplicationId, MessageId)>,
     /// Running jobs, the oldest first: whose each is, and when it gets on.
     jobs: BTreeMap<JobId, (ApplicationId, Timestamp)>,
     /// When events that there was no room for are sent.
@@ -46,6 +50,9 @@ impl Agenda {
 
     /// When there is something to do again.
     fn next(&self, most: usize, standings: Option<Timestamp>) -> Timestamp {
+        if self.pruning.is_some() {
+            return Timestamp::ZERO;
+        }
         let jobs = self.active(most).map(|(_, at)| at);
         jobs.chain(standings).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
@@ -157,13 +164,23 @@ impl Ringback {
         Ok(())
     }
 
+    /// Gets on with a pass of retention, or begins the next one. A store that fails has it begin anew.
     async fn prune_if_due(&self, agenda: &mut Agenda) -> Result<(), Error> {
-        let now = self.now();
-        if now < agenda.prune_at {
+        let after = agenda.pruning.take();
+        if after.is_none() && self.now() < agenda.prune_at {
             return Ok(());
         }
-        self.prune().await?;
-        agenda.prune_at = self.now() + self.inner.config.prune_every;
+        // By the rules of now, at each turn.
+        let mut prune = Prune { after, ..self.pass() };
+        for _ in 0..PRUNE_BITES {
+            prune.after = self.inner.store.prune(prune.clone()).await?.next;
+            if prune.after.is_none() {
+                self.prune_records().await?;
+                agenda.prune_at = self.now() + self.inner.config.prune_every;
+                return Ok(());
+            }
+        }
+        agenda.pruning = prune.after;
         Ok(())
     }
 
@@ -233,6 +250,25 @@ mod tests {
         fixture.clock.pass(DAY);
         assert_eq!(left().await, [running]);
         assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
+
+    #[tokio::test]
+    async fn a_long_pass_of_retention_lets_the_other_chores_have_their_turns() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        for _ in 0..6 {
+            ringback.send_batch(app, vec![NewMessage::bytes("a.b", "{}"); 1000]).await.unwrap();
+        }
+        fixture.clock.pass(ringback.config().keep_delivered + Duration::from_secs(1));
+        let mut agenda = Agenda::default();
+        ringback.prune_if_due(&mut agenda).await.unwrap();
+        assert_eq!(agenda.next(1, None), Timestamp::ZERO, "it goes on at once, after the others");
+        let left = async || fixture.store.count(app, crate::store::CountQuery::default()).await.unwrap().messages;
+        assert_eq!(left().await, 1000);
+        ringback.prune_if_due(&mut agenda).await.unwrap();
+        assert_eq!(left().await, 0);
+        assert_eq!(agenda.next(1, None), ringback.now() + ringback.config().prune_every, "the pass is over");
     }
 
     #[tokio::test]

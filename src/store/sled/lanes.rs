@@ -434,6 +434,18 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_lane_is_remembered_until_it_is_open_again() {
+        let mut lanes = Lanes::new(1, 0);
+        lanes.set_closed(lane(1), true);
+        lanes.insert(lane(1), (at(0), 1), entry());
+        assert_eq!(claim(&mut lanes, 0, lane(1), 9), 0);
+        lanes.remove(lane(1), (at(0), 1));
+        assert_eq!(lanes.lanes.len(), 1);
+        lanes.set_closed(lane(1), false);
+        assert!(lanes.lanes.is_empty(), "nothing waits there, and nothing is to be remembered");
+    }
+
+    #[test]
     fn a_window_that_overflows_is_filled_again_from_disk() {
         let mut lanes = Lanes::new(1, 0);
         let total = WINDOW as u64 + 10;
