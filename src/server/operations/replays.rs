@@ -227,7 +227,7 @@ async fn preview(
 /// Start a replay job
 ///
 /// Its total is counted first. Of more jobs than the server's `max_running_replays` the oldest of each application get on, the others
-/// wait.
+/// wait. An application has at most 100 that have not ended.
 #[utoipa::path(post, path = "/app/{app_id}/replay", operation_id = "v1.replay.create", tag = "Replay",
     request_body = ReplayIn, responses((status = 202, body = ReplayJobOut)))]
 async fn start(
