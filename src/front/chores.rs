@@ -14,7 +14,8 @@ use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
 pub(super) const BITE: usize = 250;
-/// How many such writes there are before the other chores have their turn.
+/// How many such writes of each there are before the other chores have their turn.
+const SWEEP_BITES: usize = 20;
 const PRUNE_BITES: usize = 20;
 /// How long operational events wait that there was no room for.
 const UNTIL_ROOM: Duration = Duration::from_secs(5);
@@ -99,26 +100,39 @@ impl Ringback {
         }
     }
 
-    /// Cancels what waits for endpoints that were closed.
+    /// Cancels what waits for endpoints that were closed, as much as one turn has. What is left rings for the next one.
     async fn sweep(&self) -> Result<(), Error> {
+        let mut bites = SWEEP_BITES;
         while let Some((lane, reason)) = self.inner.sweeps.take() {
-            if let Err(error) = self.sweep_lane(lane, reason).await {
-                self.inner.sweeps.put_back(lane, reason);
-                return Err(error);
+            match self.sweep_lane(lane, reason, &mut bites).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.inner.sweeps.note(lane, Err(reason));
+                    break;
+                }
+                Err(error) => {
+                    self.inner.sweeps.put_back(lane, reason);
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
-    async fn sweep_lane(&self, lane: Lane, reason: CancelReason) -> Result<(), Error> {
+    /// Whether it is done.
+    async fn sweep_lane(&self, lane: Lane, reason: CancelReason, bites: &mut usize) -> Result<bool, Error> {
         // Each time anew: it may have been enabled again.
         while self.inner.directory.open(lane).is_err() {
             let what = Cancel::Lane { lane, limit: BITE };
             if self.inner.store.cancel(what, reason, self.now()).await? < BITE {
                 break;
             }
+            *bites = bites.saturating_sub(1);
+            if *bites == 0 {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends the operator's events; those that there is no room for after a while.
@@ -269,6 +283,26 @@ mod tests {
         ringback.prune_if_due(&mut agenda).await.unwrap();
         assert_eq!(left().await, 0);
         assert_eq!(agenda.next(1, None), ringback.now() + ringback.config().prune_every, "the pass is over");
+    }
+
+    #[tokio::test]
+    async fn a_long_sweep_lets_the_other_chores_have_their_turns() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let endpoint = NewEndpoint::at("https://a.example/");
+        let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+        for _ in 0..6 {
+            ringback.send_batch(app, vec![NewMessage::bytes("a.b", "{}"); 1000]).await.unwrap();
+        }
+        ringback.disable_endpoint(app, endpoint).await.unwrap();
+        let waiting = async || fixture.store.count(app, crate::store::CountQuery::default()).await.unwrap().waiting;
+        ringback.inner.sweeps.bell.notified().await;
+        ringback.sweep().await.unwrap();
+        assert_eq!(waiting().await, 1000);
+        ringback.inner.sweeps.bell.notified().await;
+        ringback.sweep().await.unwrap();
+        assert_eq!((waiting().await, ringback.inner.sweeps.take()), (0, None));
     }
 
     #[tokio::test]
