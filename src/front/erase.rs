@@ -117,10 +117,11 @@ impl Stored {
         Put { key: key(self.job.id), expected, active: true, value: Some(value.into()) }
     }
 
-    /// The messages that it still has to look at.
+    /// The messages that it still has to look at. The newest first: of an ordering key those that are held go before the
+    /// one that they wait for, and none of them is sent because it has gone.
     fn query(&self) -> MessageQuery {
         let everything =
-            MessageQuery { after: self.after, order: Order::OldestFirst, limit: BITE, ..MessageQuery::default() };
+            MessageQuery { after: self.after, order: Order::NewestFirst, limit: BITE, ..MessageQuery::default() };
         match self.job.what {
             Erasing::Tag => {
                 MessageQuery { tag: self.tag.clone(), until: Some(self.job.created_at + MOMENT), ..everything }
@@ -455,6 +456,22 @@ mod tests {
         assert_eq!(ringback.finish_erasing(job.id).await.unwrap().messages, 1);
         let found = fixture.store.messages(app, MessageQuery { limit: 9, ..MessageQuery::default() }).await.unwrap();
         assert_eq!(found.items.iter().map(|message| message.id).collect::<Vec<_>>(), [after]);
+    }
+
+    #[tokio::test]
+    async fn none_is_sent_because_an_erased_one_that_it_waited_for_has_gone() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        ringback.create_endpoint(app, crate::endpoint::NewEndpoint::at("https://a.example/")).await.unwrap();
+        let message = NewMessage::bytes("e", "{}").tag("user:1").ordering_key("call 1");
+        let sent = ringback.send_batch(app, vec![message; BITE + 1]).await.unwrap();
+        let first = sent[0].as_ref().unwrap().id;
+        let job = ringback.start_erase(app, Erase::Tag("user:1".into())).await.unwrap();
+        assert_eq!(ringback.advance_erasure(job.id).await, Ok(Advance::More));
+        let found = fixture.store.messages(app, MessageQuery { limit: 9, ..MessageQuery::default() }).await.unwrap();
+        assert_eq!(found.items.iter().map(|message| message.id).collect::<Vec<_>>(), [first], "it waited all the time");
+        assert_eq!(ringback.finish_erasing(job.id).await.unwrap().messages, BITE as u64 + 1);
     }
 
     #[tokio::test]
