@@ -303,6 +303,11 @@ pub(crate) fn validate_tag(tag: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// A tag that messages are looked for by. One that none can have is a mistake, and not nothing found.
+pub(crate) fn validate_wanted_tag(tag: &str) -> Result<(), Invalid> {
+    validate_tag(tag).map_err(|_| Invalid::new("tag", "must have 1 to 128 printable ASCII characters"))
+}
+
 /// An event type is a dotted name.
 pub(crate) fn validate_event_type(field: &'static str, name: &str) -> Result<(), Invalid> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -64,7 +64,7 @@ impl BlockedHead {
 
 /// The JSON form: with members that belong to another rule it is refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object such as {\"rule\":\"wait\"}")]
 struct Written {
     rule: Rule,
     #[serde(default, skip_serializing_if = "Option::is_none")]

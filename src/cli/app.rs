@@ -99,13 +99,13 @@ const RESETTABLE: [&str; 5] = ["uid", "metadata", "throttleRate", "maxInFlight",
 /// What bounds the deliveries to all of its endpoints.
 #[derive(Debug, clap::Args)]
 pub(super) struct Bounds {
-    /// How many requests a second its endpoints may get in all
+    /// How many requests a second its endpoints may get in all, retries too: 1 to 65,535 [default: any number]
     #[arg(long, value_name = "N")]
     throttle_rate: Option<u32>,
-    /// How many requests may be on their way to its endpoints at once, in all
+    /// How many requests may be on their way to its endpoints at once, in all [default: the server's]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
-    /// How many turns it has where other applications have one, when not all can: 1 to 100
+    /// How many turns it has where other applications have one, when not all can: 1 to 100 [default: 1]
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
 }

@@ -13,6 +13,8 @@ use super::times;
 
 /// Cancels what waits: of a message, or of all messages that fit a filter
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "ringback cancel [OPTIONS] <APP> <MESSAGE> [OF_ENDPOINT]\n       \
+                            ringback cancel [OPTIONS] <APP> --tag <TAG> …")]
 pub(super) struct Options {
     #[command(flatten)]
     pub(super) at: Target,
@@ -26,6 +28,9 @@ pub(super) struct Options {
     of_endpoint: Option<String>,
     #[command(flatten)]
     filter: Filter,
+    /// Say how many deliveries fit the filter, and do nothing
+    #[arg(long, conflicts_with_all = ["message", "yes"])]
+    preview: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -85,8 +90,11 @@ struct Canceled {
 
 /// Cancels. Nothing that waited is no error: it has ended already.
 pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Problem> {
-    let Options { app, message, of_endpoint, filter, yes, .. } = options;
-    let Some(message) = message else { return matching(session, &app, filter.members(), yes).await };
+    let Options { app, message, of_endpoint, filter, preview, yes, .. } = options;
+    let Some(message) = message else {
+        let filter = filter.members();
+        return if preview { count(session, &app, filter).await } else { matching(session, &app, filter, yes).await };
+    };
     let mut path = vec!["app", &app, "msg", &message];
     path.extend(of_endpoint.iter().flat_map(|endpoint| ["endpoint", endpoint]));
     path.push("cancel");
@@ -109,14 +117,36 @@ fn said(count: u64) -> String {
     }
 }
 
+/// How many would be canceled, in words.
+fn would(found: u64) -> String {
+    match found {
+        1 => "1 delivery would be canceled".to_owned(),
+        found => format!("{found} deliveries would be canceled"),
+    }
+}
+
+/// How many deliveries fit the filter.
+async fn preview(session: &Session, app: &str, mut filter: Map<String, Value>) -> Result<u64, Problem> {
+    filter.insert("preview".to_owned(), true.into());
+    go_through(session, app, filter, &ProgressBar::hidden()).await
+}
+
+/// Counts, and cancels nothing.
+async fn count(session: &Session, app: &str, filter: Map<String, Value>) -> Result<Exit, Problem> {
+    let found = preview(session, app, filter).await?;
+    if session.out.json() {
+        session.out.value(&json!({ "count": found }))?;
+    } else {
+        session.out.line(&would(found))?;
+    }
+    Ok(Exit::Done)
+}
+
 async fn matching(session: &Session, app: &str, filter: Map<String, Value>, yes: bool) -> Result<Exit, Problem> {
     let out = &session.out;
-    let mut preview = filter.clone();
-    preview.insert("preview".to_owned(), true.into());
-    let found = go_through(session, app, preview, &ProgressBar::hidden()).await?;
+    let found = preview(session, app, filter.clone()).await?;
     if found > 0 {
-        let deliveries = if found == 1 { "delivery" } else { "deliveries" };
-        confirm(&format!("{found} {deliveries} would be canceled. Go on?"), yes).await?;
+        confirm(&format!("{}. Go on?", would(found)), yes).await?;
     }
     let bar = progress_bar(session, found);
     let canceled = if found > 0 { go_through(session, app, filter, &bar).await? } else { 0 };

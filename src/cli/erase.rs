@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::exit::{Exit, Problem};
 use super::interrupt::Interrupt;
 use super::out::confirm;
-use super::records::Record;
+use super::records::{Message, Record};
 use super::target::{Session, Target};
 
 /// How often a job is looked at.
@@ -28,7 +27,7 @@ pub(super) struct Options {
     /// Every message with this tag, such as user:123
     #[arg(long, value_name = "TAG", group = "what")]
     tag: Option<String>,
-    /// This message
+    /// This message, by its id or your own id of the event
     #[arg(long, value_name = "ID", group = "what")]
     message: Option<String>,
     /// The application itself, with its endpoints and everything else
@@ -69,10 +68,15 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
             api.delete_with(&["app", app], &vec![("erase", "true".to_owned())]).await?
         }
         (tag, message) => {
-            let members = [("tag", tag), ("messageId", message)];
-            let members = members.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
-            let mut body: serde_json::Map<String, Value> =
-                members.map(|(name, value)| (name.to_owned(), value.as_str().into())).collect();
+            let mut body = serde_json::Map::new();
+            if let Some(tag) = tag {
+                body.insert("tag".to_owned(), tag.as_str().into());
+            }
+            if let Some(message) = message {
+                // The API takes its id alone, so that nothing else is erased by a slip of the pen.
+                let found: Message = api.get(&["app", app, "msg", message], &Vec::new()).await?;
+                body.insert("messageId".to_owned(), found.id.into());
+            }
             body.insert("preview".to_owned(), true.into());
             let Preview { count } = api.post(&["app", app, "erase"], &Vec::new(), &body).await?;
             if count == 0 {

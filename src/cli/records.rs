@@ -130,6 +130,11 @@ impl Endpoint {
         self.profile.as_str().or_else(|| self.profile["name"].as_str()).unwrap_or_default()
     }
 
+    /// How many requests it may get, if there is a limit.
+    pub(super) fn throttle(&self) -> String {
+        self.throttle_rate.map(|rate| format!("{rate} a second")).unwrap_or_default()
+    }
+
     /// Whether it takes events, and if not, since when and why.
     pub(super) fn state(&self) -> String {
         if !self.disabled {

@@ -36,8 +36,8 @@ pub(super) struct Options {
     app: Option<String>,
     #[command(flatten)]
     filter: Filter,
-    /// How many a second at most [default: the server's]
-    #[arg(long, value_name = "N")]
+    /// How many a second at most, 1 to 10,000 [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// Say how many there are, and do nothing
     #[arg(long, conflicts_with_all = ["rate", "yes", "wait"])]
@@ -149,10 +149,15 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<Exit, Pro
         (Some(Action::List { app }), _) => jobs(session, app).await?,
         (Some(Action::Show { job: Named { app, job }, wait }), _) => {
             let job = session.api.get(&["app", app, "replay", job], &Vec::new()).await?;
-            if *wait {
+            // Nothing would come of it, and a folder that is open keeps the server out that it waits for.
+            let waits_for = if *wait { session.not_delivering().await } else { None };
+            if *wait && waits_for.is_none() {
                 return watch(session, app, job).await;
             }
             show(session, app, &job)?;
+            if let Some(why) = waits_for {
+                session.out.note(&format!("the job does nothing now: {why}"));
+            }
         }
         (Some(Action::Pause(named)), _) => change(session, named, "pause").await?,
         (Some(Action::Resume(named)), _) => change(session, named, "resume").await?,

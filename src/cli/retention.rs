@@ -13,7 +13,8 @@ use super::times;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Retention")]
 pub(super) struct Rules {
-    /// How long messages that were delivered everywhere are kept, such as 7d
+    /// How long messages that were delivered everywhere are kept, such as 7d or 12h. What of these is not given, the
+    /// server decides
     #[arg(long, value_name = "DURATION", value_parser = times::duration)]
     keep_delivered: Option<Duration>,
     /// How long messages with a dead or canceled delivery are kept

@@ -38,6 +38,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Reads a duration of at least a second and no part of one.
+pub(crate) fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let given = duration(text)?;
+    if given.is_zero() || given.subsec_nanos() > 0 {
+        return Err(format!("`{text}` is not a whole number of seconds, at least one"));
+    }
+    Ok(given)
+}
+
 /// Reads a point in time: a duration ago (`2h`) or RFC 3339.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {

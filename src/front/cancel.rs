@@ -6,6 +6,7 @@ use crate::delivery::{CancelReason, Delivery, DeliveryId, StateKind};
 use crate::error::Error;
 use crate::id::{ApplicationId, EndpointId, MessageId};
 use crate::invalid::Invalid;
+use crate::message::{validate_key, validate_wanted_tag};
 use crate::store::{Cancel, MAX_WALK, MessageQuery, Order};
 use crate::time::Timestamp;
 
@@ -54,7 +55,10 @@ impl CancelFilter {
         if self.since.zip(self.until).is_some_and(|(since, until)| since >= until) {
             return Err(Invalid::new("since", "must be before until"));
         }
-        Ok(())
+        if let Some(key) = &self.ordering_key {
+            validate_key("orderingKey", key)?;
+        }
+        self.tag.as_deref().map_or(Ok(()), validate_wanted_tag)
     }
 
     /// The newest first: of an ordering key those that are held end before the one that they wait for.

@@ -211,14 +211,14 @@ impl Config {
         if self.breaker_rest < Duration::from_millis(1) {
             return Err(Invalid::new(
                 "breakerRest",
-                "must be at least 1 millisecond; 0 breakerFailures turn rests off",
+                "must be at least 1 millisecond; rests are turned off by `breaker_failures` = 0",
             ));
         }
         if self.breaker_max_rest > LONGEST_REST {
             return Err(Invalid::new("breakerMaxRest", "must be at most 24 hours"));
         }
         if self.breaker_max_rest < self.breaker_rest {
-            return Err(Invalid::new("breakerMaxRest", "must not be shorter than breakerRest, which is the first one"));
+            return Err(Invalid::new("breakerMaxRest", "must not be shorter than the first rest (`breaker_rest`)"));
         }
         if self.disable_after.is_some_and(|after| after < Duration::from_secs(1)) {
             return Err(Invalid::new("disableAfter", "must be at least 1 second; without it, nothing is disabled"));
@@ -236,7 +236,7 @@ impl Config {
             }
         }
         if self.delete_on_success && self.keep_payloads.is_some() {
-            let problem = "must not be set with keepPayloads: payloads either go at once, or after a time";
+            let problem = "must not be set with `keep_payloads`: payloads either go at once, or after a time";
             return Err(Invalid::new("deleteOnSuccess", problem));
         }
         if self.nameservers.iter().any(|server| server.port() == 0) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{ApplicationId, JobId, MessageId};
-use crate::invalid::Invalid;
+use crate::message::validate_wanted_tag;
 use crate::store::{self, MAX_PAGE, MessageQuery, Order, Put, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
@@ -157,7 +157,7 @@ impl Ringback {
                 (Erasing::Message, Some(id), None)
             }
             Erase::Tag(tag) => {
-                check_tag(&tag)?;
+                validate_wanted_tag(&tag)?;
                 (Erasing::Tag, None, Some(tag))
             }
             Erase::Application => (Erasing::Application, None, None),
@@ -203,7 +203,7 @@ impl Ringback {
                 return found.map(|_| 1).ok_or(Error::NotFound("message"));
             }
             Erase::Tag(tag) => {
-                check_tag(tag)?;
+                validate_wanted_tag(tag)?;
                 Some(tag.clone())
             }
             Erase::Application => None,
@@ -380,10 +380,6 @@ impl Ringback {
         }
         Ok(())
     }
-}
-
-fn check_tag(tag: &str) -> Result<(), Invalid> {
-    crate::message::validate_tag(tag).map_err(|invalid| Invalid::new("tag", invalid.problem().to_owned()))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn every_complaint_about_the_file_has_its_line() {
         ("breaker_max_rest_seconds = 86401", "x.toml:1: breaker_max_rest_seconds: must be between 0 and 86400"),
         (
             "breaker_rest_seconds = 10\nbreaker_max_rest_seconds = 9",
-            "x.toml:2: breaker_max_rest_seconds: must not be shorter than breakerRest",
+            "x.toml:2: breaker_max_rest_seconds: must not be shorter than the first rest",
         ),
         ("max_connections = 0", "x.toml:1: max_connections: must be between 1 and 100000"),
         ("disable_after_seconds = 31536001", "x.toml:1: disable_after_seconds: must be between 0 and 31536000"),

@@ -50,6 +50,12 @@ async fn rules_of_retention_are_kept_shown_and_checked() {
     let patched = api.http.ask("PATCH", "/app/acme", &[], br#"{"name":"B"}"#).await.is(200);
     assert_eq!(patched["retention"], rule, "what is absent stays");
     assert_eq!(api.http.get("/event-type/a.b").await.is(200)["retention"], json!({"keepEndedDays": 3}));
+    let put = api.http.ask("PUT", "/app/acme", &[], br#"{"name":"B"}"#).await.is(200);
+    assert_eq!(put["retention"], rule, "a client that does not know it keeps it");
+    let put = api.http.ask("PUT", "/event-type/a.b", &[], br#"{"description":"c"}"#).await.is(200);
+    assert_eq!(put["retention"], json!({"keepEndedDays": 3}));
+    let put = api.http.ask("PUT", "/event-type/a.b", &[], br#"{"description":"c","retention":null}"#).await.is(200);
+    assert_eq!(put["retention"], Value::Null);
     let reset = api.http.ask("PATCH", "/app/acme", &[], br#"{"retention":null}"#).await.is(200);
     assert_eq!(reset["retention"], Value::Null);
     for (member, value) in [

@@ -84,6 +84,19 @@ async fn without_a_server_every_command_works_and_nothing_is_delivered() {
     on(&data, &["doctor"]).await.ok();
 }
 
+#[tokio::test]
+async fn a_job_that_no_server_carries_out_is_not_waited_for() {
+    let dir = left_behind().await;
+    let data = text(&dir.path().join("data"));
+    on(&data, &["endpoint", "create", "acme", "https://example.com", "--uid", "main"]).await.ok();
+    on(&data, &["send", "acme", "--type", "a.b", "--with", "{}"]).await.ok();
+    let job = on(&data, &["replay", "acme", "--what", "all", "--yes", "--wait", "--json"]).await.ok().one();
+    let show = ["replay", "show", "acme", job["id"].as_str().unwrap(), "--wait"];
+    let shown = tokio::time::timeout(std::time::Duration::from_secs(60), on(&data, &show)).await;
+    let shown = shown.expect("it ends, and lets a server have the folder").ok();
+    assert!(shown.stdout.contains("running") && shown.stderr.contains("the job does nothing now"), "{shown:?}");
+}
+
 /// Whether the server's only delivery has ended.
 async fn delivered(sidecar: &Sidecar) -> bool {
     let mut doctor = command(&["doctor", "--json"]);
@@ -206,6 +219,11 @@ async fn a_person_is_erased_from_a_folder_and_from_its_files() {
     let stands = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(stands("Grace Hopper") && !stands("Ada Lovelace"));
     assert_eq!(on(&data, &["erase", "acme"]).await.code, 2, "nothing says what");
+    let call = ["send", "acme", "--type", "a.b", "--with", "{}", "--event-id", "call_9"];
+    on(&data, &call).await.ok();
+    let erased = on(&data, &["erase", "acme", "--message", "call_9", "--yes"]).await.ok();
+    assert!(erased.stdout.contains("1 messages"), "{erased:?}");
+    assert_eq!(on(&data, &["erase", "acme", "--message", "call_9", "--yes"]).await.code, 4, "it is gone");
     on(&data, &["erase", "acme", "--application", "--yes"]).await.ok();
     assert_eq!(on(&data, &["app", "get", "acme"]).await.code, 4);
 }

@@ -123,7 +123,14 @@ async fn an_endpoint_is_made_changed_and_reset() {
     assert_eq!(served.run(&["endpoint", "enable", "acme", "main", "--since", "2d"]).await.code, 2, "of what?");
     served.run(&["endpoint", "disable", "acme", "main"]).await.ok();
     let shown = served.command(&["endpoint", "get", "acme", "main"]);
-    assert!(finish(shown, None).await.ok().stdout.contains("disabled since "));
+    let shown = finish(shown, None).await.ok().stdout;
+    assert!(shown.contains("disabled since ") && shown.contains("health        disabled: gets no requests"), "{shown}");
+    let health = served.run(&["endpoint", "health", "acme", "main"]).await.ok().stdout;
+    for line in
+        ["state         disabled since ", "throttle      20 a second", "health        disabled: gets no requests"]
+    {
+        assert!(health.contains(line), "{line}: {health}");
+    }
     served.run(&["endpoint", "enable", "acme", "main"]).await.ok();
     let tolerant = served.one(&["endpoint", "update", "acme", "main", "--auto-disable", "false"]).await;
     assert_eq!(tolerant["autoDisable"], false);

@@ -282,6 +282,24 @@ async fn messages_are_sent_with_options_found_by_them_and_canceled_by_a_filter()
     let first = sent[0]["id"].as_str().unwrap();
     assert!(shown.contains(&format!("held behind message {first}")) && shown.contains("user:1"), "{shown}");
 
+    let preview = ["cancel", "acme", "--key", "a", "--preview"];
+    assert!(served.run(&preview).await.ok().stdout.contains("2 deliveries would be canceled"));
+    assert_eq!(served.one(&preview).await, json!({"count": 2}), "and did nothing");
+    let both = served.run(&["cancel", "acme", second, "--preview"]).await;
+    assert_eq!(both.code, 2, "{both:?}");
+    for (option, value) in [("--max-age", "500ms"), ("--max-age", "0s")] {
+        let refused = served.run(&["send", "acme", "--type", "a.b", "--with", "{}", option, value]).await;
+        assert!(refused.code == 2 && refused.stderr.contains("whole number of seconds"), "{refused:?}");
+    }
+    for rate in ["0", "10001"] {
+        let refused = served.run(&["replay", "acme", "--rate", rate, "--yes"]).await;
+        assert!(refused.code == 2 && refused.stderr.contains("--rate"), "{refused:?}");
+    }
+    for command in [["cancel", "acme", "--tag", "", "--yes"], ["replay", "acme", "--tag", "", "--yes"]] {
+        let refused = served.run(&command).await;
+        assert!(refused.code == 1 && refused.stderr.contains("tag: must have 1 to 128"), "{refused:?}");
+    }
+
     let unasked = served.run(&["cancel", "acme", "--key", "a"]).await;
     assert!(unasked.code == 2 && unasked.stderr.contains("2 deliveries would be canceled"), "{unasked:?}");
     assert_eq!(served.run(&["cancel", "acme"]).await.code, 2, "it is not all that is canceled by mistake");

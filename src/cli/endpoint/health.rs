@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Named;
 use crate::cli::exit::Problem;
 use crate::cli::out::Out;
-use crate::cli::records::Record;
+use crate::cli::records::{Endpoint, Record};
 use crate::cli::target::Session;
 
 /// The answer of `…/health`.
@@ -53,8 +53,11 @@ impl Health {
         }
     }
 
-    /// Shows it as fields.
-    pub(super) fn show(&self, out: &Out) -> Result<(), Problem> {
+    /// Shows it as fields. What is disabled gets nothing, whatever else is remembered of it.
+    pub(super) fn show(&self, out: &Out, endpoint: &Endpoint) -> Result<(), Problem> {
+        if endpoint.disabled {
+            return out.field("health", "disabled: gets no requests");
+        }
         let held = self.held_back();
         out.field("health", held.as_deref().unwrap_or("takes requests"))?;
         out.field("pace", &self.pace)?;
@@ -63,8 +66,10 @@ impl Health {
             out.field("failures", &format!("{} in a row", self.failures))?;
         }
         if let Some(Failing { since, failures, disable_at }) = &self.failing {
-            out.field("failing", &format!("since {since}, {failures} times"))?;
-            out.field("disabled at", disable_at.as_deref().unwrap_or("never"))?;
+            let times = if *failures == 1 { "once".to_owned() } else { format!("{failures} times") };
+            out.field("failing", &format!("since {since}, {times}"))?;
+            let earliest = disable_at.as_deref().map(|at| format!("{at} at the earliest"));
+            out.field("disabled", earliest.as_deref().unwrap_or("never for failing"))?;
         }
         Ok(())
     }
@@ -81,5 +86,8 @@ pub(super) async fn run(session: &Session, named: &Named) -> Result<(), Problem>
     if session.out.json() {
         return session.out.raw(&health.raw);
     }
-    health.value.show(&session.out)
+    let endpoint: Endpoint = session.api.get(&named.path(), &Vec::new()).await?;
+    session.out.field("state", &endpoint.state())?;
+    session.out.field("throttle", &endpoint.throttle())?;
+    health.value.show(&session.out, &endpoint)
 }

@@ -99,8 +99,8 @@ pub(super) enum What {
         /// Of that, only messages from then on, such as 2d or 2026-01-31T08:30:00Z
         #[arg(long, value_name = "WHEN", value_parser = times::moment, requires = "replay")]
         since: Option<Timestamp>,
-        /// How many a second at most [default: the server's]
-        #[arg(long, value_name = "N", requires = "replay")]
+        /// How many a second at most, 1 to 10,000 [default: 100]
+        #[arg(long, value_name = "N", requires = "replay", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         rate: Option<u32>,
     },
     /// Stops deliveries to it. What waits for it is canceled
@@ -204,9 +204,10 @@ pub(super) async fn run(session: &Session, what: What) -> Result<Exit, Problem> 
             out.note(&format!("its secret: ringback endpoint secret {app} {}", endpoint.value.id));
         }
         What::Get(named) => {
-            show(out, &api.get(&named.path(), &Vec::new()).await?)?;
+            let endpoint = api.get(&named.path(), &Vec::new()).await?;
+            show(out, &endpoint)?;
             if !out.json() {
-                health::of(session, &named).await?.value.show(out)?;
+                health::of(session, &named).await?.value.show(out, &endpoint.value)?;
             }
         }
         What::Health(named) => health::run(session, &named).await?,
@@ -253,7 +254,7 @@ async fn enable(session: &Session, named: &Named, replay: Option<Value>) -> Resu
     show(&session.out, &Record { raw, value: value.endpoint })?;
     if let Some(ReplayJob { id, total, .. }) = value.replay {
         let app = &named.app;
-        session.out.note(&format!("{total} are attempted again; how far it is: ringback replay status {app} {id}"));
+        session.out.note(&format!("{total} are attempted again; how far it is: ringback replay show {app} {id}"));
         if let Some(why) = session.not_delivering().await {
             session.out.note(&format!("the job is stored, and does nothing yet: {why}"));
         }
@@ -329,7 +330,7 @@ fn show(out: &Out, endpoint: &Record<Endpoint>) -> Result<(), Problem> {
     out.field("timeout", &timeout.unwrap_or_default())?;
     out.field("retry", &if endpoint.retry.is_null() { String::new() } else { endpoint.retry.to_string() })?;
     out.field("in flight", &endpoint.max_in_flight.map(|most| format!("at most {most}")).unwrap_or_default())?;
-    out.field("throttle", &endpoint.throttle_rate.map(|rate| format!("{rate} a second")).unwrap_or_default())?;
+    out.field("throttle", &endpoint.throttle())?;
     out.field("weight", &endpoint.weight.map(|weight| weight.to_string()).unwrap_or_default())?;
     let blocked = &endpoint.blocked_head;
     out.field("blocked head", &if blocked.is_null() { String::new() } else { blocked.to_string() })?;

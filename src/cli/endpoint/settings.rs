@@ -56,17 +56,18 @@ pub(in crate::cli) struct Settings {
     /// '{"delaysMs":[1000,5000],"jitter":0}'
     #[arg(long, value_name = "JSON")]
     retry: Option<Json>,
-    /// How many requests may be on their way to it at once
+    /// How many requests may be on their way to it at once, 1 to 1,024 [default: the server's]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
-    /// How many requests a second it may get
+    /// How many requests a second it may get, retries too: 1 to 65,535 [default: any number]
     #[arg(long, value_name = "N")]
     throttle_rate: Option<u32>,
     /// How many turns it has where the application's other endpoints have one, when not all can: 1 to 100
+    /// [default: 1]
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
     /// What a message with an ordering key does to those behind it while it fails: wait, skip:3 (after 3 failed attempts
-    /// they go on), or expire:10m (it gives up)
+    /// they go on), or expire:10m (it gives up once it has failed for so long) [default: wait]
     #[arg(long, value_name = "RULE", value_parser = blocked_head)]
     blocked_head: Option<BlockedHead>,
     /// Whether it is disabled once it has done nothing but fail for long [default: true]

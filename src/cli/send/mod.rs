@@ -57,7 +57,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "WHEN", value_parser = times::ahead, conflicts_with_all = ["ndjson", "max_age"])]
     expire_at: Option<Timestamp>,
     /// No attempt starts later than this after it was accepted, or after --deliver-at; whole seconds
-    #[arg(long, value_name = "DURATION", value_parser = times::duration, conflicts_with = "ndjson")]
+    #[arg(long, value_name = "DURATION", value_parser = times::whole_seconds, conflicts_with = "ndjson")]
     max_age: Option<Duration>,
     /// A label to find, cancel and erase it by, such as user:123; can be given more than once
     #[arg(long, value_name = "TAG", conflicts_with = "ndjson")]

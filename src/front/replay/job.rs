@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::delivery::DeliveryId;
 use crate::id::{ApplicationId, EndpointId, JobId, MessageId};
 use crate::invalid::Invalid;
-use crate::message::{validate_channel, validate_event_type};
+use crate::message::{validate_channel, validate_event_type, validate_wanted_tag};
 use crate::store::{MessageQuery, Order, Put};
 use crate::time::Timestamp;
 
@@ -88,7 +88,7 @@ impl ReplayFilter {
         if let Some(channel) = &self.channel {
             validate_channel(channel).map_err(|invalid| Invalid::new("channel", invalid.problem().to_owned()))?;
         }
-        Ok(())
+        self.tag.as_deref().map_or(Ok(()), validate_wanted_tag)
     }
 
     /// The messages that it may be about, from the oldest on: at most so many are looked at.

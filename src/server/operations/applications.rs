@@ -51,7 +51,7 @@ pub(crate) struct ApplicationIn {
     /// stays.
     #[schema(minimum = 1, maximum = 100)]
     weight: Option<u32>,
-    /// How long what is sent in it is kept.
+    /// How long what is sent in it is kept. Where it is replaced by PUT, what is absent stays.
     #[schema(value_type = Option<RetentionSchema>)]
     retention: Option<Retention>,
 }
@@ -209,6 +209,7 @@ async fn put(
     Body { value, .. }: Body<ApplicationIn>,
 ) -> Result<Answer, Problem> {
     let _changes = api.changes().await;
+    let retention = value.retention;
     let mut new = value.into_new()?;
     match api.application_id(&named) {
         Ok(id) => {
@@ -220,6 +221,7 @@ async fn put(
             let old = api.ringback.application(id)?;
             new.max_in_flight = new.max_in_flight.or(old.max_in_flight);
             new.weight = new.weight.or(old.weight);
+            new.retention = retention.unwrap_or(old.retention);
             let application = api.ringback.update_application(id, new).await?;
             Ok(Answer::ok(&ApplicationOut::from(application)))
         }

@@ -50,7 +50,7 @@ struct EventTypeIn {
     #[schema(value_type = Option<String>)]
     #[serde(default)]
     feature_flag: Patch<String>,
-    /// How long messages of it are kept.
+    /// How long messages of it are kept. By PUT, too, what is absent stays.
     #[schema(value_type = Option<RetentionSchema>)]
     #[serde(default)]
     retention: Patch<Retention>,
@@ -210,7 +210,10 @@ async fn put(
 ) -> Result<Answer, Problem> {
     let _changes = api.changes().await;
     value.named(&name)?;
-    let (put, made) = api.ringback.put_event_type(value.over(NewEventType::named(name))).await?;
+    // Only this server knows it: a client that does not would reset it unknowingly.
+    let retention = api.ringback.event_type(&name).map(|old| old.retention).unwrap_or_default();
+    let new = value.over(NewEventType { retention, ..NewEventType::named(name) });
+    let (put, made) = api.ringback.put_event_type(new).await?;
     let shown = EventTypeOut::of(&put, true);
     Ok(if made { Answer::created(&shown) } else { Answer::ok(&shown) })
 }
