@@ -140,6 +140,32 @@ struct Shown {
 
 const UNPOISONED: &str = "no code panics while it holds the directory";
 
+impl Shown {
+    fn show(&mut self, mut tenant: Tenant) {
+        let Shown { tenants, by_uid } = self;
+        if let Some(shown) = tenants.get(&tenant.application.id) {
+            if shown.version > tenant.version {
+                tenant.application = shown.application.clone();
+                tenant.version = shown.version;
+            }
+            if shown.list_version > tenant.list_version {
+                tenant.endpoints = shown.endpoints.clone();
+                tenant.list_version = shown.list_version;
+            }
+        }
+        let id = tenant.application.id;
+        let uid = tenant.application.uid.clone();
+        let before = tenants.insert(id, Arc::new(tenant));
+        let old = before.and_then(|before| before.application.uid.clone());
+        if old != uid {
+            forget_uid(by_uid, old, id);
+        }
+        if let Some(uid) = uid {
+            by_uid.insert(uid, id);
+        }
+    }
+}
+
 impl Directory {
     pub(crate) fn tenant(&self, id: ApplicationId) -> Option<Arc<Tenant>> {
         self.shown.read().expect(UNPOISONED).tenants.get(&id).cloned()
@@ -192,28 +218,15 @@ impl Directory {
 
     /// Shows a tenant as it is now. The application and its endpoints have versions of their own: of each, a later
     /// state that is shown already stays.
-    pub(crate) fn show(&self, mut tenant: Tenant) {
+    pub(crate) fn show(&self, tenant: Tenant) {
+        self.shown.write().expect(UNPOISONED).show(tenant);
+    }
+
+    /// The same of one that was read while it may have been deleted: one that is not shown any more stays so.
+    pub(crate) fn refresh(&self, tenant: Tenant) {
         let mut all = self.shown.write().expect(UNPOISONED);
-        let Shown { tenants, by_uid } = &mut *all;
-        if let Some(shown) = tenants.get(&tenant.application.id) {
-            if shown.version > tenant.version {
-                tenant.application = shown.application.clone();
-                tenant.version = shown.version;
-            }
-            if shown.list_version > tenant.list_version {
-                tenant.endpoints = shown.endpoints.clone();
-                tenant.list_version = shown.list_version;
-            }
-        }
-        let id = tenant.application.id;
-        let uid = tenant.application.uid.clone();
-        let before = tenants.insert(id, Arc::new(tenant));
-        let old = before.and_then(|before| before.application.uid.clone());
-        if old != uid {
-            forget_uid(by_uid, old, id);
-        }
-        if let Some(uid) = uid {
-            by_uid.insert(uid, id);
+        if all.tenants.contains_key(&tenant.application.id) {
+            all.show(tenant);
         }
     }
 

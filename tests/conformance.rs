@@ -135,6 +135,7 @@ macro_rules! conformance {
             replay {
                 a_replay_opens_a_round_of_what_has_ended
                 a_replay_hastens_what_waits
+                what_is_hastened_as_it_becomes_due_is_claimed_once
                 a_replay_leaves_an_attempt_in_flight_alone
                 a_replay_hastens_what_was_lost
                 a_replay_of_what_is_not_there_finds_nothing
@@ -152,6 +153,8 @@ macro_rules! conformance {
                 an_attempt_in_flight_is_not_canceled
                 what_has_ended_is_not_canceled
                 a_closed_lane_can_be_canceled
+                a_delivery_is_canceled_or_claimed_and_never_both
+                a_lease_that_ran_out_in_a_closed_lane_is_canceled
             }
             expunge {
                 an_expunged_payload_is_gone_and_all_else_of_the_message_stays

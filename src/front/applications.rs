@@ -30,6 +30,8 @@ impl Ringback {
             active: true,
             value: Some(records::application_to(&application)),
         }];
+        // From the start, so that a send that was routed before it is erased is not stored after it.
+        batch.push(list_put(application.id, 0));
         if let Some(uid) = &application.uid {
             batch.push(self.uid_put(records::application_uid_key(uid), &application.id.to_bytes()));
         }
@@ -41,7 +43,7 @@ impl Ringback {
         self.inner.directory.show(Tenant {
             application: application.clone(),
             version: 1,
-            list_version: 0,
+            list_version: 1,
             endpoints: BTreeMap::new(),
         });
         self.inner.rules_changed.notify_one();
@@ -113,7 +115,7 @@ impl Ringback {
             return Err(Error::Conflict("the application was changed at the same time; try again"));
         }
         let tenant = Tenant { application: changed.clone(), version: tenant.version + 1, ..(*tenant).clone() };
-        self.inner.directory.show(tenant);
+        self.inner.directory.refresh(tenant);
         // What waits in front of its bounds may have others by now.
         self.inner.store.bell().notify_one();
         self.inner.rules_changed.notify_one();
@@ -139,6 +141,8 @@ impl Ringback {
             active: false,
             value: Some(records::application_to(&tenant.application)),
         }];
+        // No endpoint is made, and no message stored, by whoever read it before.
+        batch.push(list_put(id, tenant.list_version));
         if let Some(uid) = &tenant.application.uid {
             batch.push(Put { key: records::application_uid_key(uid), expected: 1, active: true, value: None });
         }
@@ -154,7 +158,14 @@ impl Ringback {
     async fn reread(&self, id: ApplicationId) -> Result<(), Error> {
         let Some(record) = self.inner.store.get(records::application_key(id)).await? else { return Ok(()) };
         match records::application_from(id, &record.value) {
-            Some(application) if record.active => self.read_tenant(application, record.version).await?,
+            Some(application) if record.active => {
+                self.read_tenant(application, record.version).await?;
+                // It may have been deleted while it was read.
+                let still = self.inner.store.get(records::application_key(id)).await?;
+                if still.is_none_or(|record| !record.active) {
+                    self.inner.directory.forget(id);
+                }
+            }
             Some(_) => self.inner.directory.forget(id),
             None => {}
         }
@@ -215,7 +226,29 @@ impl Ringback {
     }
 
     /// Reads an application's endpoints anew.
-    pub(super) async fn read_tenant(&self, application: Application, version: u64) -> Result<(), Error> {
+    async fn read_tenant(&self, application: Application, version: u64) -> Result<(), Error> {
+        let tenant = self.tenant_as_stored(application, version).await?;
+        self.inner.directory.show(tenant.clone());
+        self.note_closed(&tenant);
+        Ok(())
+    }
+
+    /// The same of an application that is shown. One that is deleted meanwhile stays deleted.
+    pub(super) async fn reread_tenant(&self, tenant: &Tenant) -> Result<(), Error> {
+        let tenant = self.tenant_as_stored(tenant.application.clone(), tenant.version).await?;
+        self.inner.directory.refresh(tenant.clone());
+        self.note_closed(&tenant);
+        Ok(())
+    }
+
+    /// What is shown already, since a sweep looks at that.
+    fn note_closed(&self, tenant: &Tenant) {
+        for destination in tenant.endpoints.values() {
+            self.inner.sweeps.note(destination.lane(), destination.open());
+        }
+    }
+
+    async fn tenant_as_stored(&self, application: Application, version: u64) -> Result<Tenant, Error> {
         let id = application.id;
         // The list's version first: endpoints read after it are at least as new.
         let list = self.inner.store.get(records::endpoint_list_key(id)).await?;
@@ -234,18 +267,18 @@ impl Ringback {
             }
         }
         let list_version = list.map_or(0, |record| record.version);
-        let destinations: Vec<_> = endpoints.values().cloned().collect();
-        self.inner.directory.show(Tenant { application, version, list_version, endpoints });
-        // Only now: a sweep looks at what is shown.
-        for destination in destinations {
-            self.inner.sweeps.note(destination.lane(), destination.open());
-        }
-        Ok(())
+        Ok(Tenant { application, version, list_version, endpoints })
     }
 
     pub(super) async fn all_records(&self, kind: RecordKind, of: Option<ApplicationId>) -> Result<Vec<Record>, Error> {
         sealing::all_records(&*self.inner.store, kind, of).await
     }
+}
+
+/// Moves an application's endpoint list on.
+fn list_put(application: ApplicationId, expected: u64) -> Put {
+    let key = records::endpoint_list_key(application);
+    Put { key, expected, active: true, value: Some(bytes::Bytes::new()) }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Chores beside delivering: sweeping up after closed endpoints, replay jobs, sealing anew, retention. One loop, no tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::delivery::{CancelReason, Lane};
 use crate::error::Error;
-use crate::id::JobId;
-use crate::store::{Cancel, Put, Record, RecordKey, RecordKind};
+use crate::id::{ApplicationId, JobId, MessageId};
+use crate::store::{Cancel, Prune, Put, Record, RecordKey, RecordKind};
 use crate::time::Timestamp;
 
 use super::Ringback;
@@ -14,6 +14,9 @@ use super::replay::{JobStatus, ReplayJob};
 
 /// How many deliveries one write of a sweep cancels, and how many messages one write of retention looks at.
 pub(super) const BITE: usize = 250;
+/// How many such writes of each there are before the other chores have their turn.
+const SWEEP_BITES: usize = 20;
+const PRUNE_BITES: usize = 20;
 /// How long operational events wait that there was no room for.
 const UNTIL_ROOM: Duration = Duration::from_secs(5);
 /// How long the chores wait after the store failed.
@@ -23,20 +26,34 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Agenda {
     prune_at: Timestamp,
-    /// Running jobs, the oldest first, and when each gets on.
-    jobs: BTreeMap<JobId, Timestamp>,
+    /// How far the pass of retention is that is under way.
+    pruning: Option<(ApplicationId, MessageId)>,
+    /// Running jobs, the oldest first: whose each is, and when it gets on.
+    jobs: BTreeMap<JobId, (ApplicationId, Timestamp)>,
     /// When events that there was no room for are sent.
     tell_at: Option<Timestamp>,
 }
 
 impl Agenda {
-    /// The jobs that get on, of which there are so many at most.
+    /// The jobs that get on, of which there are so many at most: the oldest of each application, then the second ones, …
+    /// So nobody's jobs keep those of another application waiting, however many they are.
     fn active(&self, most: usize) -> impl Iterator<Item = (JobId, Timestamp)> {
-        self.jobs.iter().take(most).map(|(id, at)| (*id, *at))
+        let mut older: HashMap<ApplicationId, usize> = HashMap::new();
+        let rank = |(id, (of, at)): (&JobId, &(ApplicationId, Timestamp))| {
+            let rank = older.entry(*of).or_default();
+            *rank += 1;
+            (*rank, *id, *at)
+        };
+        let mut jobs: Vec<_> = self.jobs.iter().map(rank).collect();
+        jobs.sort_unstable();
+        jobs.into_iter().take(most).map(|(_, id, at)| (id, at))
     }
 
     /// When there is something to do again.
     fn next(&self, most: usize, standings: Option<Timestamp>) -> Timestamp {
+        if self.pruning.is_some() {
+            return Timestamp::ZERO;
+        }
         let jobs = self.active(most).map(|(_, at)| at);
         jobs.chain(standings).chain(self.tell_at).fold(self.prune_at, Timestamp::min)
     }
@@ -83,26 +100,39 @@ impl Ringback {
         }
     }
 
-    /// Cancels what waits for endpoints that were closed.
+    /// Cancels what waits for endpoints that were closed, as much as one turn has. What is left rings for the next one.
     async fn sweep(&self) -> Result<(), Error> {
+        let mut bites = SWEEP_BITES;
         while let Some((lane, reason)) = self.inner.sweeps.take() {
-            if let Err(error) = self.sweep_lane(lane, reason).await {
-                self.inner.sweeps.put_back(lane, reason);
-                return Err(error);
+            match self.sweep_lane(lane, reason, &mut bites).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.inner.sweeps.note(lane, Err(reason));
+                    break;
+                }
+                Err(error) => {
+                    self.inner.sweeps.put_back(lane, reason);
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
-    async fn sweep_lane(&self, lane: Lane, reason: CancelReason) -> Result<(), Error> {
+    /// Whether it is done.
+    async fn sweep_lane(&self, lane: Lane, reason: CancelReason, bites: &mut usize) -> Result<bool, Error> {
         // Each time anew: it may have been enabled again.
         while self.inner.directory.open(lane).is_err() {
             let what = Cancel::Lane { lane, limit: BITE };
             if self.inner.store.cancel(what, reason, self.now()).await? < BITE {
                 break;
             }
+            *bites = bites.saturating_sub(1);
+            if *bites == 0 {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends the operator's events; those that there is no room for after a while.
@@ -117,7 +147,7 @@ impl Ringback {
     async fn find_jobs(&self, agenda: &mut Agenda) -> Result<(), Error> {
         for job in self.replay_jobs().await? {
             if job.status == JobStatus::Running {
-                agenda.jobs.entry(job.id).or_insert(Timestamp::ZERO);
+                agenda.jobs.entry(job.id).or_insert((job.application, Timestamp::ZERO));
             } else if !job.told {
                 self.tell_of_replay(job.id).await?;
             }
@@ -132,7 +162,11 @@ impl Ringback {
         let due: Vec<JobId> = active.filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
         for id in due {
             match self.advance_replay(id).await {
-                Ok(Some(next)) => drop(agenda.jobs.insert(id, next)),
+                Ok(Some(next)) => {
+                    if let Some((_, at)) = agenda.jobs.get_mut(&id) {
+                        *at = next;
+                    }
+                }
                 // Finished, paused, stopped, or its record is lost.
                 Ok(None) | Err(Error::NotFound(_)) => {
                     self.tell_of_replay(id).await?;
@@ -144,13 +178,23 @@ impl Ringback {
         Ok(())
     }
 
+    /// Gets on with a pass of retention, or begins the next one. A store that fails has it begin anew.
     async fn prune_if_due(&self, agenda: &mut Agenda) -> Result<(), Error> {
-        let now = self.now();
-        if now < agenda.prune_at {
+        let after = agenda.pruning.take();
+        if after.is_none() && self.now() < agenda.prune_at {
             return Ok(());
         }
-        self.prune().await?;
-        agenda.prune_at = self.now() + self.inner.config.prune_every;
+        // By the rules of now, at each turn.
+        let mut prune = Prune { after, ..self.pass() };
+        for _ in 0..PRUNE_BITES {
+            prune.after = self.inner.store.prune(prune.clone()).await?.next;
+            if prune.after.is_none() {
+                self.prune_records().await?;
+                agenda.prune_at = self.now() + self.inner.config.prune_every;
+                return Ok(());
+            }
+        }
+        agenda.pruning = prune.after;
         Ok(())
     }
 
@@ -220,6 +264,79 @@ mod tests {
         fixture.clock.pass(DAY);
         assert_eq!(left().await, [running]);
         assert_eq!(ringback.replay_job(finished).await, Err(Error::NotFound("replay job")));
+    }
+
+    #[tokio::test]
+    async fn a_long_pass_of_retention_lets_the_other_chores_have_their_turns() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        for _ in 0..6 {
+            ringback.send_batch(app, vec![NewMessage::bytes("a.b", "{}"); 1000]).await.unwrap();
+        }
+        fixture.clock.pass(ringback.config().keep_delivered + Duration::from_secs(1));
+        let mut agenda = Agenda::default();
+        ringback.prune_if_due(&mut agenda).await.unwrap();
+        assert_eq!(agenda.next(1, None), Timestamp::ZERO, "it goes on at once, after the others");
+        let left = async || fixture.store.count(app, crate::store::CountQuery::default()).await.unwrap().messages;
+        assert_eq!(left().await, 1000);
+        ringback.prune_if_due(&mut agenda).await.unwrap();
+        assert_eq!(left().await, 0);
+        assert_eq!(agenda.next(1, None), ringback.now() + ringback.config().prune_every, "the pass is over");
+    }
+
+    #[tokio::test]
+    async fn a_long_sweep_lets_the_other_chores_have_their_turns() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let endpoint = NewEndpoint::at("https://a.example/");
+        let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+        for _ in 0..6 {
+            ringback.send_batch(app, vec![NewMessage::bytes("a.b", "{}"); 1000]).await.unwrap();
+        }
+        ringback.disable_endpoint(app, endpoint).await.unwrap();
+        let waiting = async || fixture.store.count(app, crate::store::CountQuery::default()).await.unwrap().waiting;
+        ringback.inner.sweeps.bell.notified().await;
+        ringback.sweep().await.unwrap();
+        assert_eq!(waiting().await, 1000);
+        ringback.inner.sweeps.bell.notified().await;
+        ringback.sweep().await.unwrap();
+        assert_eq!((waiting().await, ringback.inner.sweeps.take()), (0, None));
+    }
+
+    #[tokio::test]
+    async fn the_jobs_of_one_application_do_not_keep_another_one_s_waiting() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let most = ringback.config().max_running_replays;
+        let mut jobs = Vec::new();
+        for wanted in [most + 1, 1] {
+            let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+            let endpoint = NewEndpoint::at("https://a.example/");
+            let endpoint = ringback.create_endpoint(app, endpoint).await.unwrap().id;
+            for _ in 0..3 {
+                let sent = ringback.send(app, NewMessage::bytes("a.b", "{}")).await.unwrap().id;
+                ringback.cancel(app, sent, None).await.unwrap();
+            }
+            let all = ReplayFilter { what: ReplayWhat::All, endpoint: Some(endpoint), ..ReplayFilter::default() };
+            for _ in 0..wanted {
+                jobs.push(ringback.start_replay(app, NewReplay::from(all.clone()).rate(1)).await.unwrap().id);
+            }
+        }
+        let mut agenda = Agenda { prune_at: Timestamp::MAX, ..Agenda::default() };
+        ringback.find_jobs(&mut agenda).await.unwrap();
+        ringback.advance_jobs(&mut agenda).await.unwrap();
+        let dealt_with = async |id: JobId| {
+            let job = ringback.replay_job(id).await.unwrap();
+            job.replayed + job.skipped
+        };
+        assert_eq!(
+            dealt_with(jobs[most + 1]).await,
+            1,
+            "it is the youngest of all, and the only one of its application"
+        );
+        assert_eq!((dealt_with(jobs[most - 2]).await > 0, dealt_with(jobs[most - 1]).await), (true, 0));
     }
 
     #[tokio::test]

@@ -62,7 +62,8 @@ pub struct Config {
     pub max_endpoints: usize,
     /// The most messages of one [`send_batch`](crate::Ringback::send_batch). Default: 1,000.
     pub max_batch: usize,
-    /// The most replay jobs that get on at a time; further ones wait for the oldest. Default: 8.
+    /// The most replay jobs that get on at a time; the oldest of each application first, and
+    /// further ones wait. Default: 8.
     pub max_running_replays: usize,
     /// The most requests on their way at once, in all. Default: 1,024.
     pub max_in_flight: usize,

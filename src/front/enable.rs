@@ -32,7 +32,8 @@ impl Ringback {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] (`rate`); [`Error::Conflict`] if it was changed at the same time: then
-    /// nothing was done; [`Error::Storage`].
+    /// nothing was done; [`Error::ApplicationOverloaded`] if the application has 100 jobs that have not ended;
+    /// [`Error::Storage`].
     pub async fn enable_and_replay(
         &self,
         application: ApplicationId,

@@ -304,7 +304,7 @@ impl Ringback {
                 let key = records::endpoint_uid_key(application, uid);
                 if self.inner.store.get(key.clone()).await?.is_some() {
                     // Its owner may not be shown: a call that was dropped before it returned may have stored it.
-                    self.read_tenant(tenant.application.clone(), tenant.version).await?;
+                    self.reread_tenant(&tenant).await?;
                     return Err(Error::UidTaken(uid.clone()));
                 }
                 batch.push(self.uid_put(key, &endpoint.id.to_bytes()));
@@ -322,7 +322,7 @@ impl Ringback {
                 return Ok(endpoint);
             }
             // Either the list or the standing moved, which is tried again, or the endpoint itself did, which is the caller's to see.
-            self.read_tenant(tenant.application.clone(), tenant.version).await?;
+            self.reread_tenant(&tenant).await?;
             let tenant = self.tenant(application)?;
             let found = tenant.endpoints.get(&endpoint.id);
             version = found.map_or(0, |found| found.version);
@@ -339,7 +339,7 @@ impl Ringback {
         let destination = Arc::new(Destination::new(endpoint, version)?);
         endpoints.insert(destination.endpoint.id, Arc::clone(&destination));
         let list_version = tenant.list_version + 1;
-        self.inner.directory.show(Tenant { endpoints, list_version, ..tenant.clone() });
+        self.inner.directory.refresh(Tenant { endpoints, list_version, ..tenant.clone() });
         // Whatever held the endpoint back may do so no more; the store rang before this was shown.
         self.inner.store.bell().notify_one();
         // Only now: a sweep looks at what is shown.

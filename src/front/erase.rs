@@ -20,6 +20,8 @@ use super::{Ringback, records};
 
 /// How many messages are looked at, or rows removed, between two writes of a job's progress.
 const BITE: usize = 200;
+/// What parts the messages of before a job from those of after it: they are of different milliseconds.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How long a pass waits for attempts that are on their way, or for a store that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -28,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub enum Erase {
     /// One message.
     Message(MessageId),
-    /// Every message with this tag that was accepted before the job was made.
+    /// Every message with this tag that was sent before the job was made.
     Tag(String),
     /// The application with all that is its: messages, endpoints, tokens, records, its uid.
     Application,
@@ -115,12 +117,15 @@ impl Stored {
         Put { key: key(self.job.id), expected, active: true, value: Some(value.into()) }
     }
 
-    /// The messages that it still has to look at.
+    /// The messages that it still has to look at. The newest first: of an ordering key those that are held go before the
+    /// one that they wait for, and none of them is sent because it has gone.
     fn query(&self) -> MessageQuery {
         let everything =
-            MessageQuery { after: self.after, order: Order::OldestFirst, limit: BITE, ..MessageQuery::default() };
+            MessageQuery { after: self.after, order: Order::NewestFirst, limit: BITE, ..MessageQuery::default() };
         match self.job.what {
-            Erasing::Tag => MessageQuery { tag: self.tag.clone(), until: Some(self.job.created_at), ..everything },
+            Erasing::Tag => {
+                MessageQuery { tag: self.tag.clone(), until: Some(self.job.created_at + MOMENT), ..everything }
+            }
             Erasing::Message | Erasing::Application => everything,
         }
     }
@@ -139,12 +144,12 @@ impl Ringback {
     /// [`compact`](Ringback::compact) gives it back.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] for a tag that no message can have; [`Error::Conflict`] as
-    /// `delete_application`; [`Error::Storage`].
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a tag that no message can have; [`Error::Storage`].
     pub async fn start_erase(&self, application: ApplicationId, what: Erase) -> Result<EraseJob, Error> {
         self.application(application)?;
-        let now = self.now();
-        let (time, random) = self.inner.ids.next(now);
+        let (now, random) = self.inner.ids.next(self.now());
+        // Messages sent from now on are of a later millisecond than the job, and those of before are not.
+        self.inner.ids.next(now + MOMENT);
         let (kind, message, tag) = match what {
             Erase::Message(id) => {
                 let found = self.inner.store.message(application, id).await?;
@@ -158,7 +163,7 @@ impl Ringback {
             Erase::Application => (Erasing::Application, None, None),
         };
         let job = EraseJob {
-            id: JobId::from_parts(time, random),
+            id: JobId::from_parts(now, random),
             application,
             what: kind,
             message,
@@ -174,11 +179,16 @@ impl Ringback {
         if !self.inner.store.put(vec![stored.put(0)]).await? {
             return Err(Error::Conflict("the job's id was used at the same time; try again"));
         }
-        if kind == Erasing::Application {
-            self.delete_application(application).await?;
-        }
+        let deleted = match kind {
+            Erasing::Application => self.delete_application(application).await,
+            Erasing::Message | Erasing::Tag => Ok(()),
+        };
+        // From here on the job does it, whatever became of that.
         self.inner.erasures.notify_one();
-        Ok(job)
+        match deleted {
+            Ok(()) | Err(Error::Conflict(_) | Error::NotFound(_)) => Ok(job),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many messages [`start_erase`](Ringback::start_erase) would remove.
@@ -263,22 +273,28 @@ impl Ringback {
         }
     }
 
-    /// Gets on with every job as far as it goes now. Whether all are done.
+    /// Gets on with every job as far as it goes now. Whether all are done. One that fails keeps no other one waiting.
     async fn advance_erasures(&self) -> Result<bool, Error> {
         let mut all = true;
+        let mut failed = None;
         for job in self.erase_jobs().await?.into_iter().filter(|job| job.status == EraseStatus::Running) {
             loop {
-                match self.advance_erasure(job.id).await? {
-                    Advance::Done => break,
-                    Advance::More => {}
-                    Advance::Waits => {
+                match self.advance_erasure(job.id).await {
+                    Ok(Advance::Done) => break,
+                    Ok(Advance::More) => {}
+                    Ok(Advance::Waits) => {
                         all = false;
+                        break;
+                    }
+                    Err(Error::Closed) => return Err(Error::Closed),
+                    Err(error) => {
+                        failed = Some(error);
                         break;
                     }
                 }
             }
         }
-        Ok(all)
+        failed.map_or(Ok(all), Err)
     }
 
     /// Gets on with a job by a bite.
@@ -422,6 +438,71 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_just_before_goes_and_what_is_sent_just_after_stays() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        let send = async || ringback.send(app, NewMessage::bytes("e", "{}").tag("user:1")).await.unwrap().id;
+        send().await;
+        let job = ringback.start_erase(app, Erase::Tag("user:1".into())).await.unwrap();
+        let after = send().await;
+        assert_eq!(ringback.finish_erasing(job.id).await.unwrap().messages, 1);
+        let found = fixture.store.messages(app, MessageQuery { limit: 9, ..MessageQuery::default() }).await.unwrap();
+        assert_eq!(found.items.iter().map(|message| message.id).collect::<Vec<_>>(), [after]);
+    }
+
+    #[tokio::test]
+    async fn none_is_sent_because_an_erased_one_that_it_waited_for_has_gone() {
+        let fixture = Fixture::new();
+        let ringback = fixture.open().await;
+        let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+        ringback.create_endpoint(app, crate::endpoint::NewEndpoint::at("https://a.example/")).await.unwrap();
+        let message = NewMessage::bytes("e", "{}").tag("user:1").ordering_key("call 1");
+        let sent = ringback.send_batch(app, vec![message; BITE + 1]).await.unwrap();
+        let first = sent[0].as_ref().unwrap().id;
+        let job = ringback.start_erase(app, Erase::Tag("user:1".into())).await.unwrap();
+        assert_eq!(ringback.advance_erasure(job.id).await, Ok(Advance::More));
+        let found = fixture.store.messages(app, MessageQuery { limit: 9, ..MessageQuery::default() }).await.unwrap();
+        assert_eq!(found.items.iter().map(|message| message.id).collect::<Vec<_>>(), [first], "it waited all the time");
+        assert_eq!(ringback.finish_erasing(job.id).await.unwrap().messages, BITE as u64 + 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_was_routed_before_an_application_is_erased_is_stored_after_it() {
+        let (fixture, app) = prepared().await;
+        let ringback = fixture.open().await;
+        let (list, version) = ringback
+            .inner
+            .directory
+            .tenant(app)
+            .map(|tenant| (records::endpoint_list_key(app), tenant.list_version))
+            .unwrap();
+        let job = ringback.start_erase(app, Erase::Application).await.unwrap();
+        let enqueue = async || {
+            let id = MessageId::from_parts(ringback.now(), 1);
+            let nowhere = crate::message::Routing::Nowhere(crate::message::NoRoute::NoEndpoints);
+            let message = Arc::new(crate::testing::message(app, id, ringback.now(), "{}", nowhere));
+            let late = store::Enqueue { message, routed_over: Some((list.clone(), version)), idempotency: None };
+            fixture.store.enqueue(vec![late]).await.unwrap().remove(0)
+        };
+        assert_eq!(enqueue().await, store::Enqueued::Stale);
+        ringback.finish_erasing(job.id).await.unwrap();
+        assert_eq!(enqueue().await, store::Enqueued::Stale);
+        assert_eq!(left(&fixture, app).await, 0);
+    }
+
+    #[tokio::test]
+    async fn an_application_that_was_deleted_meanwhile_is_not_shown_again() {
+        let (fixture, app) = prepared().await;
+        let ringback = fixture.open().await;
+        let read = ringback.inner.directory.tenant(app).unwrap();
+        ringback.delete_application(app).await.unwrap();
+        ringback.reread_tenant(&read).await.unwrap();
+        assert_eq!(ringback.application(app), Err(Error::NotFound("application")));
+        assert_eq!(ringback.send(app, NewMessage::bytes("e", "{}")).await, Err(Error::NotFound("application")));
     }
 
     #[tokio::test]

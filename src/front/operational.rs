@@ -44,6 +44,14 @@ pub(super) struct Outbox {
     pub(super) bell: Notify,
 }
 
+impl Outbox {
+    /// So many wait no more. Others may be counted at the same time.
+    fn has_gone(&self, events: usize) {
+        let rest = |waiting: usize| Some(waiting.saturating_sub(events));
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+    }
+}
+
 /// An event's record.
 #[derive(Serialize, Deserialize)]
 struct StoredEvent {
@@ -208,12 +216,14 @@ impl Ringback {
         };
         let mut after = None;
         for _ in 0..MAX_WAITING / BITE {
-            if self.inner.outbox.waiting.load(Ordering::Relaxed) == 0 {
+            let counted = self.inner.outbox.waiting.load(Ordering::Relaxed);
+            if counted == 0 {
                 break;
             }
             let page = self.inner.store.list(RecordKind::OperationalEvent, None, after, BITE).await?;
             let Some(last) = page.last() else {
-                self.inner.outbox.waiting.store(0, Ordering::Relaxed);
+                // One that came since is counted, and found by the next look.
+                self.inner.outbox.has_gone(counted);
                 break;
             };
             after = Some(last.key.key.clone());
@@ -255,8 +265,7 @@ impl Ringback {
         }
         let removed = removals.len();
         if removed > 0 && self.inner.store.put(removals).await? {
-            let waiting = &self.inner.outbox.waiting;
-            waiting.store(waiting.load(Ordering::Relaxed).saturating_sub(removed), Ordering::Relaxed);
+            self.inner.outbox.has_gone(removed);
         }
         Ok(room)
     }

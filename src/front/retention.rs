@@ -47,7 +47,7 @@ impl Ringback {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn prune(&self) -> Result<usize, Error> {
-        let mut prune = Prune { limit: BITE, ..self.rules() };
+        let mut prune = self.pass();
         let mut removed = 0;
         loop {
             let pruned = self.inner.store.prune(prune.clone()).await?;
@@ -59,6 +59,11 @@ impl Ringback {
         }
         self.prune_records().await?;
         Ok(removed)
+    }
+
+    /// The first write of a pass. Each further one goes on after the last message that the one before has looked at.
+    pub(super) fn pass(&self) -> Prune {
+        Prune { limit: BITE, ..self.rules() }
     }
 
     /// What the rules say now.

@@ -121,7 +121,7 @@ impl Ringback {
                 // The list moved between routing and storing: whoever moved it is about to show the new one.
                 tokio::time::sleep(PAUSE).await;
                 let tenant = self.tenant(application)?;
-                self.read_tenant(tenant.application.clone(), tenant.version).await?;
+                self.reread_tenant(&tenant).await?;
             }
             let tenant = self.tenant(application)?;
             let mut batch = Vec::with_capacity(waiting.len());

@@ -1,7 +1,11 @@
-//! Rules of retention, as the document shows them.
+//! Rules of retention, as the document shows them, and what they come to for a message.
 
-use ringback::Retention;
+use std::time::Duration;
+
+use ringback::{ApplicationId, Retention};
 use utoipa::ToSchema;
+
+use super::api::Api;
 
 /// How long what was sent is kept, where that differs from the server's rule. Days may have a fraction. Where an application
 /// and an event type both set a span, the shorter one holds.
@@ -29,4 +33,23 @@ pub(super) struct RetentionSchema {
 /// As it is answered: `None` where nothing is set.
 pub(super) fn shown(retention: Retention) -> Option<Retention> {
     Some(retention).filter(|retention| !retention.is_empty())
+}
+
+impl Api {
+    /// How long the payload of a message is kept at the longest, by the rules that hold for it now.
+    pub(super) fn payload_is_kept(&self, application: Option<ApplicationId>, event_type: &str) -> Duration {
+        let application = application.and_then(|id| self.ringback.application(id).ok());
+        let application = application.map(|application| application.retention).unwrap_or_default();
+        let event_type =
+            self.ringback.event_type(event_type).map(|event_type| event_type.retention).unwrap_or_default();
+        let set = |span: fn(&Retention) -> Option<Duration>| match (span(&application), span(&event_type)) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let server = self.ringback.config();
+        let delivered = set(|rule| rule.keep_delivered).unwrap_or(server.keep_delivered);
+        let message = delivered.max(set(|rule| rule.keep_ended).unwrap_or(server.keep_ended));
+        let payload = set(|rule| rule.keep_payloads).or(server.keep_payloads);
+        payload.map_or(message, |payload| payload.min(message))
+    }
 }

@@ -19,6 +19,9 @@
 //!   claim gives them. Once that one has ended, or is settled so that it lets others pass, the first of those held
 //!   follows in the same write, in the order of their messages' storing: its round counts from then, and it is due as it
 //!   was. One that is replayed or added takes its place in that order, and is held if another one goes first.
+//! - What is canceled is claimed no more, and what is claimed is not canceled, also where both are asked for at the same
+//!   time. A lease that ran out in a lane whose endpoint's record is inactive does not keep its delivery from being canceled:
+//!   nobody would claim it anew. That lease then settles nothing.
 //! - No claim on a lane whose endpoint's record is inactive. A lane without such a record is open.
 //! - After a reopen every delivery that had not ended is waiting, with the progress and the due time last
 //!   settled, and no lease of before settles anything.

@@ -51,6 +51,23 @@ async fn a_message_keeps_its_options_and_is_found_by_them() {
 }
 
 #[tokio::test]
+async fn a_payload_that_is_kept_longer_than_is_asked_for_is_refused_by_the_rules_of_its_application_and_event_type() {
+    let api = Api::start().await;
+    let application = |days: u64| json!({"name": "a", "uid": "acme", "retention": {"keepPayloadsDays": days}});
+    api.http.post("/app", application(3)).await.is(201);
+    let message = |days: u64| json!({"eventType": "e", "payload": {}, "payloadRetentionPeriod": days});
+    api.http.post("/app/acme/msg", message(2)).await.names(&["body", "payloadRetentionPeriod"]);
+    api.http.post("/app/acme/msg", message(3)).await.is(202);
+    let kept = json!({"name": "e", "description": "e", "retention": {"keepPayloadsDays": 2}});
+    api.http.post("/event-type", kept).await.is(201);
+    api.http.post("/app/acme/msg", message(2)).await.is(202);
+    let longer = json!({"name": "a", "uid": "acme", "retention": {"keepDeliveredDays": 90, "keepEndedDays": 90}});
+    api.http.put("/app/acme", longer).await.is(200);
+    let other = json!({"eventType": "f", "payload": {}, "payloadRetentionPeriod": 60});
+    api.http.post("/app/acme/msg", other).await.names(&["body", "payloadRetentionPeriod"]);
+}
+
+#[tokio::test]
 async fn the_options_are_part_of_what_an_idempotency_key_stands_for() {
     let api = Api::start().await;
     api.application("acme").await;

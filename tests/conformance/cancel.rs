@@ -1,5 +1,7 @@
 //! Promises of `cancel`.
 
+use std::time::Duration;
+
 use ringback::store::{Cancel, Replayed, Settled};
 use ringback::{CancelReason, DeliveryId, State};
 
@@ -64,6 +66,39 @@ pub(crate) async fn an_attempt_in_flight_is_not_canceled(mut world: World) {
     assert_eq!(world.state(waits).await, canceled(3));
     assert_eq!(world.end(lease, 4, delivered(4)).await, Settled::Done);
     assert_eq!(world.state(id).await, delivered(4));
+}
+
+/// The claim comes at another moment in each round: before the cancel, while it is written, or after it.
+pub(crate) async fn a_delivery_is_canceled_or_claimed_and_never_both(mut world: World) {
+    let lane = world.lane();
+    for round in 0..100 {
+        let id = world.send(&[lane], 1).await;
+        let claim = async {
+            std::thread::sleep(Duration::from_micros(round * 20));
+            world.store.claim(at(1), vec![(lane, 1)], at(1 + LEASE)).await.unwrap()
+        };
+        let (canceled, leases) = tokio::join!(cancel(&world, Cancel::Delivery(id), 1), claim);
+        assert_eq!(canceled + leases.len(), 1, "round {round}");
+        for lease in leases {
+            assert_eq!(world.end(lease, 2, delivered(2)).await, Settled::Done);
+        }
+        let health = world.health().await;
+        assert_eq!((health.open, health.open_bytes), (0, 0), "round {round}");
+    }
+}
+
+pub(crate) async fn a_lease_that_ran_out_in_a_closed_lane_is_canceled(mut world: World) {
+    let lane = world.lane();
+    let id = world.send(&[lane], 1).await;
+    let lease = world.claim_one(lane, 1).await;
+    world.set_active(lane, false).await;
+    assert_eq!(cancel(&world, Cancel::Lane { lane, limit: 9 }, LEASE).await, 0, "its time is not over");
+    assert_eq!(cancel(&world, Cancel::Lane { lane, limit: 9 }, 2 * LEASE).await, 1);
+    assert_eq!(world.state(id).await, canceled(2 * LEASE));
+    assert_eq!(world.end(lease, 2 * LEASE, delivered(2 * LEASE)).await, Settled::Stale);
+    assert_eq!(world.state(id).await, canceled(2 * LEASE));
+    let health = world.health().await;
+    assert_eq!((health.open, health.open_bytes, health.leased), (0, 0, 0));
 }
 
 pub(crate) async fn what_has_ended_is_not_canceled(mut world: World) {

@@ -1,5 +1,7 @@
 //! Promises of `replay`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringback::store::{
     Cancel, CountQuery, Counts, Expunge, MessageQuery, Prune, Put, RecordKey, RecordKind, Replay, Replayed, Settled,
@@ -42,6 +44,24 @@ pub(crate) async fn a_replay_hastens_what_waits(mut world: World) {
     assert_eq!(replay(&world, id, 20).await, Replayed::Hastened);
     assert_eq!(world.state(id).await, waiting(10), "what is due stays due since then");
     assert_eq!(world.claim_one(lane, 20).await.progress, before);
+}
+
+/// It becomes due at another moment in each round: before it is hastened, while that is written, or after it.
+pub(crate) async fn what_is_hastened_as_it_becomes_due_is_claimed_once(mut world: World) {
+    let lane = world.lane();
+    for round in 0..100 {
+        let id = world.send(&[lane], 1).await;
+        world.pass(lane, 1, waiting(500)).await;
+        let claim = async {
+            std::thread::sleep(Duration::from_micros(round * 20));
+            world.store.claim(at(500), vec![(lane, 9)], at(500 + LEASE)).await.unwrap()
+        };
+        let (_, mut leases) = tokio::join!(replay(&world, id, 499), claim);
+        leases.extend(world.store.claim(at(500), vec![(lane, 9)], at(500 + LEASE)).await.unwrap());
+        assert_eq!(leases.len(), 1, "round {round}");
+        assert_eq!(world.end(leases.remove(0), 501, delivered(501)).await, Settled::Done);
+        assert_eq!(world.health().await.open, 0, "round {round}");
+    }
 }
 
 pub(crate) async fn a_replay_leaves_an_attempt_in_flight_alone(mut world: World) {

@@ -254,7 +254,8 @@ const fn yes() -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum JobStatus {
-    /// It goes on, also after a restart; behind older jobs if there are more than `Config::max_running_replays`.
+    /// It goes on, also after a restart; behind older jobs of its application if there are more than
+    /// `Config::max_running_replays`.
     Running,
     /// It rests until it is resumed.
     Paused,

@@ -27,6 +27,9 @@ use job::{MAX_RATE, Why};
 pub use job::{JobStatus, NewReplay, ReplayFilter, ReplayJob, ReplayPreview, ReplaySkips, ReplayTo, ReplayWhat};
 
 const EXPUNGED: &str = "the message's payload has been expunged";
+/// The most jobs of an application that have not ended.
+const MAX_OPEN_JOBS: usize = 100;
+
 const DISABLED: &str = "the endpoint is disabled; enable it first";
 
 impl Ringback {
@@ -104,11 +107,13 @@ impl Ringback {
 
     /// Starts a job that replays many deliveries at a rate. It goes on while [`run`](Ringback::run) runs, also after a
     /// restart. Messages that are sent after its start are left alone. Of more jobs than
-    /// [`Config::max_running_replays`](crate::Config::max_running_replays) the oldest get on, the others wait for them.
+    /// [`Config::max_running_replays`](crate::Config::max_running_replays) the oldest of each application get on, and the
+    /// others wait for them.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] names the field (`rate`, `since`, `endpoint`, `to`, `url`, …);
-    /// [`Error::ApplicationOverloaded`] if a URL needs one endpoint too many; [`Error::Storage`].
+    /// [`Error::ApplicationOverloaded`] if a URL needs one endpoint too many, or the application has 100 jobs that have not
+    /// ended; [`Error::Storage`].
     pub async fn start_replay(
         &self,
         application: ApplicationId,
@@ -133,6 +138,12 @@ impl Ringback {
             return Err(Invalid::new("rate", "must be between 1 and 10,000 a second").into());
         }
         let mut to = self.check_replay(application, &new)?;
+        let jobs = self.replay_jobs().await?.into_iter();
+        if jobs.filter(|job| job.application == application && !job.status.has_ended()).count() >= MAX_OPEN_JOBS {
+            return Err(Error::ApplicationOverloaded(format!(
+                "this application has {MAX_OPEN_JOBS} replay jobs that have not ended; stop some of them, or wait"
+            )));
+        }
         let NewReplay { filter, to: wanted, rate } = new;
         if let ReplayTo::Url(url) = wanted {
             to = Some(self.endpoint_for_replays(application, filter.endpoint, url).await?.id);

@@ -431,3 +431,20 @@ async fn retention_between_two_turns_costs_only_what_it_removed() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_application_has_a_hundred_open_jobs_at_most_and_others_have_theirs() {
+    let fixture = Fixture::new();
+    let ringback = fixture.open().await;
+    let app = ringback.create_application(NewApplication::named("A")).await.unwrap().id;
+    let other = ringback.create_application(NewApplication::named("B")).await.unwrap().id;
+    let mut last = None;
+    for _ in 0..100 {
+        last = Some(ringback.start_replay(app, ReplayFilter::default()).await.unwrap().id);
+    }
+    let refused = ringback.start_replay(app, ReplayFilter::default()).await;
+    assert!(matches!(refused, Err(Error::ApplicationOverloaded(_))), "{refused:?}");
+    ringback.start_replay(other, ReplayFilter::default()).await.unwrap();
+    ringback.stop_replay(last.unwrap()).await.unwrap();
+    ringback.start_replay(app, ReplayFilter::default()).await.unwrap();
+}

@@ -1,7 +1,7 @@
 //! The seeded simulator: the real plan, decisions and memory store, under a virtual clock, scripted receivers
 //! and a store that sometimes fails. The same seed gives the same run.
 //!
-//! Each run sends messages while receivers fail, hang, take their time and answer oddly, endpoints are throttled, weighed,
+//! Each run sends messages, some of them with an ordering key, while receivers fail, hang, take their time and answer oddly, endpoints are throttled, weighed,
 //! disabled and enabled, the store refuses writes and the process crashes; then everything heals, and all must finish.
 //! Invariants are checked at every step, by the plan's own books and by a [`Watch`] that knows nothing of them.
 
@@ -289,6 +289,9 @@ impl Simulation {
         assert!(latest.open().is_ok(), "no attempt starts after its endpoint was disabled");
         let tenant = self.directory.tenant(lane.application).unwrap();
         self.watch.started(lane, &latest, Bounds::from(&tenant.application), self.time);
+        if let Some(key) = ordering_key(&lease) {
+            self.watch.has_its_turn(lease.delivery, key);
+        }
         let outcome = self.outcome(lane);
         let slow = self.slow.contains(&lane) && !self.healing();
         let time = match outcome {
@@ -321,6 +324,9 @@ impl Simulation {
 
     fn attempt_ends(&mut self, lease: Lease, destination: Arc<Destination>, outcome: Outcome, started_at: Timestamp) {
         let progress = lease.progress.tried();
+        if let Some(key) = ordering_key(&lease) {
+            self.watch.had_its_turn(lease.delivery, key);
+        }
         self.entries += 1;
         let attempt = Attempt {
             id: AttemptId::from_parts(started_at, self.entries.into()),
@@ -376,9 +382,13 @@ impl Simulation {
         let to: Vec<EndpointId> = open.map(|destination| destination.endpoint.id).collect();
         self.entries += 1;
         let id = MessageId::from_parts(self.time, self.entries.into());
-        let message = crate::testing::message(lane.application, id, self.time, "{}", Routing::To(to));
+        let mut message = crate::testing::message(lane.application, id, self.time, "{}", Routing::To(to));
+        message.ordering_key = self.random.random_bool(0.6).then(|| format!("k{}", self.random.random_range(0..3)));
         let item = Enqueue { message: Arc::new(message), routed_over: None, idempotency: None };
         now(self.store.enqueue(vec![item])).unwrap();
+        let deliveries = now(self.store.deliveries(lane.application, id)).unwrap();
+        let held = deliveries.iter().filter(|delivery| delivery.state.kind() == StateKind::Held).count();
+        self.note(format!("{id:?} is sent, {} held", held.min(1)));
         self.sent.push((lane.application, id));
         self.tell(Event::Rang);
     }
@@ -462,6 +472,10 @@ impl Simulation {
     }
 }
 
+fn ordering_key(lease: &Lease) -> Option<String> {
+    lease.message.as_ref()?.ordering_key.clone()
+}
+
 fn seeds() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
     std::env::var("RINGBACK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
@@ -495,6 +509,7 @@ fn the_runs_are_not_empty() {
         "Disabled",
         "1 rests",
         "1 asked for",
+        "1 held",
     ] {
         assert!(traces.iter().any(|line| line.contains(word)), "no run showed: {word}");
     }

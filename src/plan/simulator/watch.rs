@@ -1,12 +1,13 @@
-//! What the simulator watches by itself, beside the plan's own books: caps, rates, rests and that nobody is forgotten.
+//! What the simulator watches by itself, beside the plan's own books: caps, rates, rests, the order of ordering keys, and that
+//! nobody is forgotten.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::{Failure, Lane, Outcome};
+use crate::delivery::{DeliveryId, Failure, Lane, Outcome};
 use crate::directory::{Bounds, Destination};
-use crate::id::ApplicationId;
+use crate::id::{ApplicationId, MessageId};
 use crate::plan::Caps;
 use crate::throttle::burst;
 use crate::time::Timestamp;
@@ -37,12 +38,21 @@ struct Seen {
     waits: Option<Timestamp>,
 }
 
+/// What was attempted last of an ordering key, and whether it is on its way.
+#[derive(Debug)]
+struct Turn {
+    message: MessageId,
+    on_its_way: bool,
+}
+
 /// The watch.
 #[derive(Debug)]
 pub(super) struct Watch {
     caps: Caps,
     lanes: HashMap<Lane, Seen>,
     starts: HashMap<Of, Vec<Timestamp>>,
+    /// Over crashes, too.
+    turns: HashMap<(Lane, String), Turn>,
     /// How often a rest was due, and an attempt throttled: so that a run is known to show something.
     pub(super) rests: u32,
     pub(super) asked: u32,
@@ -50,13 +60,28 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(caps: Caps) -> Self {
-        Watch { caps, lanes: HashMap::new(), starts: HashMap::new(), rests: 0, asked: 0 }
+        Watch { caps, lanes: HashMap::new(), starts: HashMap::new(), turns: HashMap::new(), rests: 0, asked: 0 }
     }
 
     /// The process died: nothing is remembered, and all buckets are full.
     pub(super) fn crashed(&mut self) {
         self.lanes.clear();
         self.starts.clear();
+        self.turns.values_mut().for_each(|turn| turn.on_its_way = false);
+    }
+
+    /// An attempt of a message with an ordering key starts: none of another one is on its way, nor was any later one attempted.
+    pub(super) fn has_its_turn(&mut self, DeliveryId { lane, message }: DeliveryId, key: String) {
+        if let Some(before) = self.turns.insert((lane, key), Turn { message, on_its_way: true }) {
+            assert!(!before.on_its_way, "{message:?} starts beside {:?} of its key", before.message);
+            assert!(before.message <= message, "{message:?} starts after {:?} of its key", before.message);
+        }
+    }
+
+    /// The attempt has ended.
+    pub(super) fn had_its_turn(&mut self, DeliveryId { lane, message }: DeliveryId, key: String) {
+        let turn = self.turns.get_mut(&(lane, key)).filter(|turn| turn.message == message);
+        turn.expect("it had started").on_its_way = false;
     }
 
     pub(super) fn changed(&mut self, lane: Lane) {

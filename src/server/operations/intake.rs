@@ -118,7 +118,7 @@ impl Api {
     /// Makes a message of a part of a request's body.
     async fn part(&self, named: &str, raw: &Bytes) -> Result<(ApplicationId, NewMessage), Problem> {
         let mut given: MessageIn<'_> = body::read(raw)?;
-        let new = self.new_message(raw, &given)?;
+        let new = self.new_message(named, raw, &given)?;
         Ok((self.application_for(named, given.application.take()).await?, new))
     }
 

@@ -230,7 +230,7 @@ async fn create(
     Raw(raw): Raw,
 ) -> Result<Answer, Problem> {
     let mut given: MessageIn<'_> = body::read(&raw)?;
-    let mut new = api.new_message(&raw, &given)?;
+    let mut new = api.new_message(&named, &raw, &given)?;
     let application = api.application_for(&named, given.application.take()).await?;
     match (once.key, &given.idempotency_key) {
         (Some(key), None) => new = new.idempotency_key(key),
@@ -285,8 +285,8 @@ fn with_options(mut new: NewMessage, given: &MessageIn<'_>) -> NewMessage {
 
 impl Api {
     /// The message that is asked for by this part of a request's body.
-    pub(super) fn new_message(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<NewMessage, Problem> {
-        let payload = self.payload(raw, given)?;
+    pub(super) fn new_message(&self, named: &str, raw: &Bytes, given: &MessageIn<'_>) -> Result<NewMessage, Problem> {
+        let payload = self.payload(named, raw, given)?;
         let mut new = NewMessage::bytes(given.event_type.clone(), payload);
         for channel in given.channels.iter().flatten() {
             new = new.channel(channel);
@@ -304,12 +304,14 @@ impl Api {
     }
 
     /// The payload's bytes, as they stand in the request.
-    fn payload(&self, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
-        let kept = &self.ringback.config();
-        let longest = kept.keep_payloads.unwrap_or(kept.keep_delivered.max(kept.keep_ended)).as_secs() / DAY_SECONDS;
-        if given.payload_retention_period.is_some_and(|days| days < longest) {
-            let problem = format!("is not supported per message; this server keeps payloads for up to {longest} days");
-            return Err(Problem::invalid("body", "payloadRetentionPeriod", problem));
+    fn payload(&self, named: &str, raw: &Bytes, given: &MessageIn<'_>) -> Result<Bytes, Problem> {
+        if let Some(days) = given.payload_retention_period {
+            let longest = self.payload_is_kept(self.application_id(named).ok(), &given.event_type);
+            let longest = longest.as_secs().div_ceil(DAY_SECONDS);
+            if days < longest {
+                let problem = format!("is not supported per message; payloads are kept for up to {longest} days here");
+                return Err(Problem::invalid("body", "payloadRetentionPeriod", problem));
+            }
         }
         let text = given.payload.get();
         let (payload, name) = match &given.transformations_params {
@@ -319,8 +321,8 @@ impl Api {
             }
             Some(given) => (Bytes::copy_from_slice(given.raw_payload.as_bytes()), "transformationsParams.rawPayload"),
         };
-        if payload.len() > kept.max_payload {
-            return Err(Problem::too_large("payload", kept.max_payload));
+        if payload.len() > self.ringback.config().max_payload {
+            return Err(Problem::too_large("payload", self.ringback.config().max_payload));
         }
         if name == "payload" && !text.starts_with('{') {
             return Err(Problem::invalid("body", name, "must be a JSON object"));

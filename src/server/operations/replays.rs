@@ -226,7 +226,8 @@ async fn preview(
 
 /// Start a replay job
 ///
-/// Its total is counted first. Of more jobs than the server's `max_running_replays` the oldest get on, the others wait.
+/// Its total is counted first. Of more jobs than the server's `max_running_replays` the oldest of each application get on, the others
+/// wait. An application has at most 100 that have not ended.
 #[utoipa::path(post, path = "/app/{app_id}/replay", operation_id = "v1.replay.create", tag = "Replay",
     request_body = ReplayIn, responses((status = 202, body = ReplayJobOut)))]
 async fn start(

@@ -19,12 +19,9 @@ impl Tables {
         match what {
             Erase::Messages(ids) => {
                 let ids: BTreeSet<MessageId> = ids.iter().copied().collect();
-                // All of them first: none goes on because another one has gone.
-                for id in &ids {
-                    for delivery in self.deliveries_named(application, *id) {
-                        self.cancel(Cancel::Delivery(delivery), CancelReason::Expunged, now);
-                    }
-                }
+                // All of them first, and those that are held before the others: none goes on because another one has gone.
+                let open = ids.iter().flat_map(|id| self.deliveries_named(application, *id)).collect();
+                self.cancel(Cancel::Deliveries(open), CancelReason::Expunged, now);
                 ids.into_iter().for_each(|id| self.erase_one(application, id, &mut erased));
             }
             Erase::Rest { limit } => {

@@ -301,16 +301,17 @@ impl Tables {
     }
 
     pub(super) fn cancel(&mut self, what: Cancel, reason: CancelReason, now: Timestamp) -> usize {
-        let free = |id: &DeliveryId| !self.leases.contains_key(id);
+        let free = |id: &DeliveryId| self.is_free(*id, now);
         let waiting: Vec<DeliveryId> = match what {
             Cancel::Lane { lane, limit } => {
                 self.held_in(lane).chain(self.open_in(lane)).filter(free).take(limit).collect()
             }
-            Cancel::Delivery(id) => self.cancelable(&[id]),
-            Cancel::Deliveries(ids) => self.cancelable(&ids),
+            Cancel::Delivery(id) => self.cancelable(&[id], now),
+            Cancel::Deliveries(ids) => self.cancelable(&ids, now),
         };
         for id in &waiting {
             self.saw(now);
+            self.leases.remove(id);
             if let Some(row) = self.deliveries.get(id).copied() {
                 self.place(*id, Row { state: State::Canceled { at: now, reason }, held: false, ..row });
                 self.let_pass(*id, row.key, now);
@@ -319,12 +320,18 @@ impl Tables {
         waiting.len()
     }
 
+    /// Whether no attempt of a delivery is on its way. A lease that ran out holds it, for it may settle yet; in a closed lane
+    /// it does not: nobody will claim it anew.
+    fn is_free(&self, id: DeliveryId, now: Timestamp) -> bool {
+        self.leases.get(&id).is_none_or(|held| held.until <= now && !self.takes_claims(id.lane))
+    }
+
     /// Those of these that wait or are held, the held ones first.
-    fn cancelable(&self, ids: &[DeliveryId]) -> Vec<DeliveryId> {
+    fn cancelable(&self, ids: &[DeliveryId], now: Timestamp) -> Vec<DeliveryId> {
         let mut named = BTreeSet::new();
         let open = |id: &DeliveryId| {
             let row = self.deliveries.get(id).filter(|row| !row.state.is_terminal())?;
-            Some((!row.held, *id)).filter(|_| !self.leases.contains_key(id))
+            Some((!row.held, *id)).filter(|_| self.is_free(*id, now))
         };
         let ids = ids.iter().filter(|id| named.insert(**id));
         let mut open: Vec<(bool, DeliveryId)> = ids.filter_map(open).collect();

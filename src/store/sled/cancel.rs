@@ -54,16 +54,13 @@ impl Writer {
             let Some(Found { row, state: State::Waiting { due }, ordered, held, .. }) = self.find(tree, id)? else {
                 continue;
             };
-            let place = (due, row.sequence);
-            if held || self.shared.lanes().leased_until(id.lane, place).is_none() {
-                all.push(Canceled { id, place, row, ordered, held });
-            }
+            all.push(Canceled { id, place: (due, row.sequence), row, ordered, held });
         }
         // Those that are held come first: then none of them follows one that is canceled with it.
         all.sort_by_key(|canceled| !canceled.held);
-        let count = all.len();
+        let mut count = 0;
         for canceled in all {
-            self.cancel_one(tree, canceled, reason, now)?;
+            count += usize::from(self.cancel_one(tree, canceled, reason, now)?);
         }
         Ok(count)
     }
@@ -92,8 +89,7 @@ impl Writer {
             let place = (Timestamp::from_millis(due), order.sequence);
             let row = own_row(tree, id, place, progress, bytes)?;
             let one = Canceled { id, place, row, ordered: Some(order.key), held: true };
-            self.cancel_one(tree, one, reason, now)?;
-            canceled += 1;
+            canceled += usize::from(self.cancel_one(tree, one, reason, now)?);
         }
         Ok(canceled)
     }
@@ -106,7 +102,6 @@ impl Writer {
         reason: CancelReason,
         now: Timestamp,
     ) -> io::Result<usize> {
-        let leased = self.shared.lanes().leased_places(lane);
         let mut canceled = 0;
         for item in tree.scan_prefix(keys::lane(lane)) {
             if canceled == limit {
@@ -114,9 +109,6 @@ impl Writer {
             }
             let (key, value) = item?;
             let Some((_, place)) = keys::read_waiting(&key) else { continue };
-            if leased.contains(&place) {
-                continue;
-            }
             let Ok(waiting) = WaitingRow::unseal(&key, &value) else {
                 self.shared.met_damage(&key);
                 continue;
@@ -124,20 +116,23 @@ impl Writer {
             let id = DeliveryId { lane, message: MessageId::from_bytes(waiting.message) };
             let row = own_row(tree, id, place, waiting.progress, waiting.bytes)?;
             let one = Canceled { id, place, row, ordered: waiting.ordered, held: false };
-            self.cancel_one(tree, one, reason, now)?;
-            canceled += 1;
+            canceled += usize::from(self.cancel_one(tree, one, reason, now)?);
         }
         Ok(canceled)
     }
 
+    /// `false` if an attempt of it is on its way. Whether one is is asked at the moment from which no claim gives it.
     fn cancel_one(
         &mut self,
         tree: &sled::Tree,
         canceled: Canceled,
         reason: CancelReason,
         now: Timestamp,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let Canceled { id, place, mut row, ordered, held } = canceled;
+        if !held && !self.shared.lanes().withhold(id.lane, place, now) {
+            return Ok(false);
+        }
         self.saw(now);
         match ordered.filter(|_| held) {
             Some(key) => self.leave_hold(id, key, place.1),
@@ -156,7 +151,7 @@ impl Writer {
                 return Err(io::Error::other("the store failed while it canceled"));
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -37,17 +37,17 @@ impl Writer {
         ids: &BTreeSet<MessageId>,
         now: Timestamp,
     ) -> io::Result<Erased> {
-        // What waits ends first, as any cancel does it: what comes behind it goes on.
+        // What waits ends first, as any cancel does it: what comes behind it goes on, but for those that are erased with it.
+        let mut open = Vec::new();
         for id in ids {
             let key = keys::message(application, *id);
             let Some(Ok(stored)) = tree.get(&key)?.map(|value| MessageRow::unseal(&key, &value)) else { continue };
             for endpoint in &stored.row.to {
                 let lane = Lane { application, endpoint: EndpointId::from_bytes(*endpoint) };
-                let one = Cancel::Delivery(DeliveryId { lane, message: *id });
-                self.cancel(tree, &one, CancelReason::Expunged, now)?;
+                open.push(DeliveryId { lane, message: *id });
             }
-            self.room("erased")?;
         }
+        self.cancel(tree, &Cancel::Deliveries(open), CancelReason::Expunged, now)?;
         self.finish();
         let mut erased = Erased::default();
         for id in ids {
@@ -155,6 +155,10 @@ impl Writer {
             if key.get(16).is_some_and(|tag| keys::COUNTED_AS_KEPT.contains(tag)) {
                 let kept = &mut self.commit.counters.kept_bytes;
                 *kept = kept.saturating_sub(value.len() as u64);
+            }
+            if let Some(endpoint) = keys::read_endpoint(&key) {
+                // Nothing of the lane is to stay in memory either.
+                self.effects.push(Effect::Closed(Lane { application, endpoint }, false));
             }
             self.commit.delete(key.to_vec());
             self.room("erased")?;

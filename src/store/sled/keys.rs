@@ -273,6 +273,14 @@ pub(super) fn read_record(key: &[u8]) -> &[u8] {
     key.get(18..).unwrap_or_default()
 }
 
+/// The endpoint whose record has this key.
+pub(super) fn read_endpoint(key: &[u8]) -> Option<EndpointId> {
+    if key.get(16) != Some(&RECORD) || key.get(17) != Some(&kind(RecordKind::Endpoint)) {
+        return None;
+    }
+    Some(EndpointId::from_bytes(array(read_record(key))?))
+}
+
 pub(super) fn open_bytes(application: ApplicationId) -> Key {
     key(application, OPEN_BYTES, &[])
 }

@@ -8,7 +8,7 @@
 //! on disk; only the store's thread inserts, removes and fills, after the disk has it; leases exist here alone
 //! (after a restart everything open is claimable at once).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::delivery::{DeliveryId, Lane, Progress};
@@ -112,6 +112,7 @@ impl Lanes {
         of.closed = closed;
         self.reposition(lane);
         self.note_if_hungry(lane);
+        self.forget_empty(lane);
     }
 
     /// Lanes whose windows are to be filled. Each is named once, until it has been filled.
@@ -196,6 +197,27 @@ impl Lanes {
         self.note_if_hungry(lane);
     }
 
+    /// Takes a waiting delivery out of the reach of claims, for a write that ends it or moves it: until that write is shown
+    /// a claim could give it yet. `false` if it is leased. A lease that ran out in a closed lane ends: nobody will claim
+    /// it anew.
+    pub(super) fn withhold(&mut self, lane: Lane, place: Place, now: Timestamp) -> bool {
+        if let Some(of) = self.lanes.get_mut(&lane)
+            && let Some(counter) = of.leased.get(&place).copied()
+        {
+            let until = self.leases.get(&counter).map(|leased| leased.until);
+            if !of.closed || until.is_some_and(|until| now < until) {
+                return false;
+            }
+            of.leased.remove(&place);
+            self.leases.remove(&counter);
+            if let Some(until) = until {
+                self.expiries.remove(&(until, counter));
+            }
+        }
+        self.remove(lane, place);
+        true
+    }
+
     /// A fresh message is not to be sent as it was: what goes out of this place is read from disk.
     pub(super) fn drop_cached(&mut self, lane: Lane, place: Place) {
         let entry = self.lanes.get_mut(&lane).and_then(|of| of.window.get_mut(&place));
@@ -218,10 +240,6 @@ impl Lanes {
     pub(super) fn is_leased(&self, lane: Lane, place: Place, now: Timestamp) -> bool {
         let Some(counter) = self.lanes.get(&lane).and_then(|of| of.leased.get(&place)) else { return false };
         self.leases.get(counter).is_some_and(|leased| now < leased.until)
-    }
-
-    pub(super) fn leased_places(&self, lane: Lane) -> HashSet<Place> {
-        self.lanes.get(&lane).map(|of| of.leased.keys().copied().collect()).unwrap_or_default()
     }
 
     pub(super) fn leased_until(&self, lane: Lane, place: Place) -> Option<Timestamp> {
@@ -413,6 +431,18 @@ mod tests {
         assert_eq!(claim(&mut lanes, 10, lane(1), 9), 0);
         assert_eq!(claim(&mut lanes, 10, lane(2), 9), 1);
         assert!(lanes.due(at(10), None, 9).lanes.is_empty());
+    }
+
+    #[test]
+    fn a_closed_lane_is_remembered_until_it_is_open_again() {
+        let mut lanes = Lanes::new(1, 0);
+        lanes.set_closed(lane(1), true);
+        lanes.insert(lane(1), (at(0), 1), entry());
+        assert_eq!(claim(&mut lanes, 0, lane(1), 9), 0);
+        lanes.remove(lane(1), (at(0), 1));
+        assert_eq!(lanes.lanes.len(), 1);
+        lanes.set_closed(lane(1), false);
+        assert!(lanes.lanes.is_empty(), "nothing waits there, and nothing is to be remembered");
     }
 
     #[test]

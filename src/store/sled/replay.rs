@@ -188,6 +188,10 @@ impl Writer {
                 match ordered.filter(|_| held) {
                     Some(key) => self.hold(id, key, place(now), row.progress.into(), row.bytes),
                     None => {
+                        if !self.shared.lanes().withhold(id.lane, place(due), now) {
+                            // It has become due since it was looked at, and a claim was faster.
+                            return Ok(());
+                        }
                         self.commit.delete(keys::waiting(id.lane, place(due)));
                         self.effects.push(Effect::Remove(id.lane, place(due)));
                         self.wait(id.lane, place(now), entry(row.progress.into(), row.bytes, ordered));

@@ -149,7 +149,7 @@ impl Writer {
 
     /// Writes a waiting row anew.
     fn mend(&mut self, lane: Lane, place: Place, entry: Entry) {
-        let leased = self.shared.lanes().leased_places(lane).contains(&place);
+        let leased = self.shared.lanes().leased_until(lane, place).is_some();
         self.wait(lane, place, entry);
         if leased {
             // It is not in its lane's window, and comes back there by its settlement alone.
