@@ -22,6 +22,9 @@ use super::chores::BITE;
 
 /// How long the deletions wait after the store failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How many times as long as a pass the next one waits that what was missed calls for; and how long at least.
+const PASS_PAUSE: u32 = 10;
+const LEAST_PASS_PAUSE: Duration = Duration::from_millis(100);
 
 /// The bounds that a rule sets at a time.
 fn bounds(retention: &Retention, now: Timestamp) -> Bounds {
@@ -104,6 +107,8 @@ impl Ringback {
     /// Lets payloads go whose every delivery is delivered, by what is settled from now on. Never ends, unless the store
     /// is closed.
     pub(super) async fn delete_on_success(&self) {
+        // Also over changes of the rules, each of which owes a pass.
+        let mut pass_at = Timestamp::ZERO;
         loop {
             let changed = self.inner.rules_changed.notified();
             if !self.deletes_on_success() {
@@ -111,7 +116,7 @@ impl Ringback {
                 continue;
             }
             tokio::select! {
-                error = self.delete_what_is_settled() => {
+                error = self.delete_what_is_settled(&mut pass_at) => {
                     if error == Error::Closed {
                         return std::future::pending().await;
                     }
@@ -124,45 +129,52 @@ impl Ringback {
     }
 
     /// Ends with the error that stopped it.
-    async fn delete_what_is_settled(&self) -> Error {
+    async fn delete_what_is_settled(&self, pass_at: &mut Timestamp) -> Error {
         let mut settled = self.watch();
-        // What was settled before anybody listened.
-        if let Err(error) = self.prune().await {
-            return error;
-        }
         let mut delivered = BTreeSet::new();
+        // What was settled before anybody listened is found by a pass over all, as is what was missed.
+        let mut owed = true;
         loop {
-            let mut missed = match settled.recv().await {
-                Ok(attempt) => note(&mut delivered, &attempt),
-                Err(RecvError::Lagged(_)) => true,
-                Err(RecvError::Closed) => return Error::Closed,
-            };
-            while delivered.len() < BITE && !missed {
-                missed = match settled.try_recv() {
+            let wait = pass_at.since(self.now());
+            tokio::select! {
+                attempt = settled.recv() => match attempt {
                     Ok(attempt) => note(&mut delivered, &attempt),
-                    Err(TryRecvError::Lagged(_)) => true,
+                    Err(RecvError::Lagged(_)) => owed = true,
+                    Err(RecvError::Closed) => return Error::Closed,
+                },
+                () = tokio::time::sleep(wait), if owed => {
+                    let began = self.now();
+                    if let Err(error) = self.prune().await {
+                        return error;
+                    }
+                    // A pass reads every message: where there are many, the next one can wait.
+                    let ended = self.now();
+                    *pass_at = ended + (ended.since(began) * PASS_PAUSE).max(LEAST_PASS_PAUSE);
+                    owed = false;
+                }
+            }
+            while delivered.len() < BITE {
+                match settled.try_recv() {
+                    Ok(attempt) => note(&mut delivered, &attempt),
+                    Err(TryRecvError::Lagged(_)) => owed = true,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-                };
+                }
             }
             let only: Vec<_> = std::mem::take(&mut delivered).into_iter().collect();
-            let done = match missed {
-                true => self.prune().await.map(drop),
-                false if only.is_empty() => Ok(()),
-                false => self.inner.store.prune(Prune { only, ..self.rules() }).await.map(drop).map_err(Error::from),
-            };
-            if let Err(error) = done {
-                return error;
+            if !only.is_empty()
+                && let Err(error) = self.inner.store.prune(Prune { only, ..self.rules() }).await
+            {
+                return error.into();
             }
         }
     }
 }
 
-/// Notes the message of a delivery that succeeded. Nothing was missed by that.
-fn note(delivered: &mut BTreeSet<(ApplicationId, MessageId)>, attempt: &Attempt) -> bool {
+/// Notes the message of a delivery that succeeded.
+fn note(delivered: &mut BTreeSet<(ApplicationId, MessageId)>, attempt: &Attempt) {
     if attempt.result == StateKind::Delivered {
         delivered.insert((attempt.delivery.lane.application, attempt.delivery.message));
     }
-    false
 }
 
 #[cfg(test)]

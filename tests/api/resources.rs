@@ -339,6 +339,12 @@ async fn an_endpoint_that_rests_is_shown_with_when_its_rest_ends() {
     }
     until(async || api.http.get(path).await.is(200)["breaker"]["state"] == "resting").await;
     until(async || api.http.get(path).await.is(200)["inFlight"] == 0).await;
+    // How long it has failed is counted once that is on disk, a moment later.
+    until(async || {
+        let health = api.http.get(path).await.is(200);
+        health["failing"]["failures"] == health["failures"]
+    })
+    .await;
     let resting = api.http.get(path).await.is(200);
     assert_eq!((&resting["cap"], resting["failures"].as_u64() >= Some(10)), (&json!(0), true), "{resting}");
     let end: ringback::Timestamp = resting["breaker"]["until"].as_str().unwrap().parse().unwrap();
