@@ -34,6 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let mut config = Config::new(folder.path());
     config.egress.allowed_networks.push("127.0.0.0/8".parse()?);
+    // An endpoint that fails ten times in a row would rest, longer each time; here all is to fail at once.
+    config.breaker_failures = 0;
     let ringback = Ringback::open(config).await?;
     let running = tokio::spawn({
         let ringback = ringback.clone();
